@@ -1,0 +1,337 @@
+"""`gradatim.toml`: frozen, validated settings, one record per stage.
+
+The same records are what Python users pass to the stages, so a setting has one name and one default everywhere.
+Nothing here is the paper's unless it says so: the paper leaves cuts, samples, prompts and budgets open.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from gradatim.errors import UsageError
+from gradatim.types import Sampling
+
+_S = TypeVar("_S", bound="_Settings")
+
+
+class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of settings: frozen, and an unknown key is an error."""
+
+
+class SetSettings(_Settings):
+    """`[[ingest]]`: one file or dataset of questions, and how its columns are read."""
+
+    path: str
+    """A file, a folder, or `hf:owner/name`."""
+    set: str = "pool"
+    purpose: Literal["pool", "eval"] = "pool"
+    """`pool`: to be drawn from. `eval`: never drawn; pools are checked against it."""
+    domain: Literal["math", "choice"] = "math"
+    format: str | None = None
+    split: str | None = None
+    config_name: str | None = None
+    """A Hugging Face dataset's configuration."""
+    fields: dict[str, str] = {}
+    """Columns that are not recognised by the shape of the rows: `prompt = "problem"`, `reference = "answer"`, `solution = "solution"`: our field = their column."""
+    near: float | None = 0.85
+    """Jaccard similarity from which two prompts with the same numbers count as near duplicates; 0 turns it off."""
+    ngram: int = 13
+    """Words in a row shared with an evaluation question that count as contamination; 0 turns it off."""
+
+
+class PriceSettings(_Settings):
+    """`price` of a model, in your currency per million tokens."""
+
+    input: float = 0.0
+    cached_input: float | None = None
+    """None: as `input`."""
+    output: float = 0.0
+
+
+class ModelSettings(_Settings):
+    """`[models.NAME]`: an OpenAI-compatible chat server and the model on it."""
+
+    model: str
+    """The model's name; attempts and grades are kept under it."""
+    base_url: str
+    """Up to and with `/v1`."""
+    kind: Literal["endpoint"] = "endpoint"
+    served_as: str | None = None
+    """The name to send, where the server knows the model by another."""
+    api_key_env: str | None = None
+    """The environment variable that holds the key. Keys stand in no file."""
+    concurrency: int = 64
+    """Requests in flight at most; fewer when the server says it has too much to do."""
+    stream: bool = True
+    idle_timeout: float = 300.0
+    """Seconds without a byte after which a request counts as dead. There is no limit on the whole."""
+    tries: int = 5
+    """Tries per request in one run, for faults that may pass."""
+    price: PriceSettings | None = None
+
+
+class _Asking(_Settings):
+    """How a model is asked; common to `[attempt]` and `[teach]`."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int = 4096
+    seed: int = 0
+    system: str = "Please reason step by step, and put your final answer within \\boxed{}."
+    template: str = "{prompt}"
+    extra_body: dict[str, object] = {}
+    """Further fields of the request, sent as they are: `{top_k = 20}`."""
+
+    def sampling(self) -> Sampling:
+        """Return what tells two attempts' settings apart."""
+        return Sampling(
+            temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens, seed=self.seed, system=self.system,
+            template=self.template, extra_body=json.dumps(self.extra_body, sort_keys=True),
+        )
+
+
+class AttemptSettings(_Asking):
+    """`[attempt]`: the base model answers every question."""
+
+    model: str = "base"
+    """Which of `[models]`."""
+    samples: int = 1
+    """Attempts per question: 1 is the paper's; 4 and more tell luck from skill."""
+    sets: list[str] | None = None
+    """None: all sets."""
+    limit: int | None = None
+    """Ask at most so many questions in this run."""
+
+
+class VerifySettings(_Settings):
+    """`[verify]`: limits of the checkers' worker processes."""
+
+    deadline: float = 5.0
+    """Seconds per pair of answers."""
+    memory_mb: int = 1024
+    workers: int = 1
+
+
+class PrmSettings(_Settings):
+    """`[prm]`: the process reward model that scores wrong attempts."""
+
+    model: str
+    """A folder (`local`) or the server's model name (`pooling`)."""
+    kind: Literal["qwen"] = "qwen"
+    backend: Literal["local", "pooling"] = "pooling"
+    base_url: str | None = None
+    api_key_env: str | None = None
+    context: int = 4096
+    """Tokens that the model reads; a longer attempt is not scored, with the reason."""
+    concurrency: int = 16
+    idle_timeout: float = 300.0
+    device: str = "auto"
+
+
+class GradeSettings(_Settings):
+    """`[grade]`: how evidence becomes a level."""
+
+    rule: Literal["paper", "rate"] = "paper"
+    cuts: list[float] | Literal["quintiles"] | None = None
+    """None: the rule's default. `quintiles` (paper rule): five levels of equal size among this model's wrong answers."""
+
+
+class SampleSettings(_Settings):
+    """`[sample]`: a named draw."""
+
+    name: str = "draw"
+    size: int = 2000
+    """The paper's about 2,000."""
+    mix: str = "curriculum:5,4,3,2,1"
+    """`curriculum:w1,...,w5` (P_C), `observed:SET` (P_eval), `explicit:w1,...,w5` or `explicit:LEVEL=w,...`."""
+    easy: float | None = None
+    """Weight of level 0; None: none in a curriculum, as observed in `observed`."""
+    seed: int = 0
+    when_dry: Literal["fail", "nearest", "short"] = "fail"
+    """What to do where a level has too few questions."""
+    reserve: float = 3.0
+    """Further questions per level, as a multiple of its quota, for when chains do not verify."""
+    sets: list[str] | None = None
+
+
+class BudgetSettings(_Settings):
+    """`budget`: limits that are reserved for before a request is sent."""
+
+    tokens: int | None = None
+    """Prompt and completion together."""
+    money: float | None = None
+    """In the currency of the model's price."""
+    hours: float | None = None
+
+
+class TeachSettings(_Asking):
+    """`[teach]`: the teacher writes chains until each level's quota of verified ones is met."""
+
+    model: str = "teacher"
+    max_tokens: int = 16384
+    system: str = ""
+    template: str = "{prompt}\n\nPlease reason step by step, and put your final answer within \\boxed{}."
+    tries: int = 4
+    """Attempts per question at most."""
+    keep: Literal["correct", "any"] = "correct"
+    """What counts towards the quota; `any` asks once per question and takes what comes."""
+    budget: BudgetSettings = BudgetSettings()
+
+
+class CurateSettings(_Settings):
+    """`[curate]`: which chains are kept."""
+
+    keep: Literal["correct", "any"] = "correct"
+    min_chars: int = 1
+    max_tokens: int | None = None
+    """Tokens as the server counted them; where it did not, four characters count as one."""
+    max_repetition: float = 0.5
+    """The largest share of a chain that may repeat what it said before."""
+    scripts: list[str] = []
+    """Scripts that a chain may be written in, as `["latin"]`; none checks nothing."""
+
+
+class ExportSettings(_Settings):
+    """`[export]`: the training file."""
+
+    out: str = "chains.jsonl"
+    format: Literal["messages", "prompt_completion", "sharegpt", "alpaca"] = "messages"
+    thinking: Literal["tags", "field", "none"] = "tags"
+    """The teacher's reasoning: in `<think>` tags, in a field of its own, or left out."""
+    system: str = ""
+    """A system message for every example; empty writes none."""
+    columns: list[Literal["id", "level", "source", "model", "reference"]] = []
+    """Further columns; `model` is the teacher."""
+
+
+class Config(_Settings):
+    """The whole of `gradatim.toml`."""
+
+    library: str = "library.db"
+    ingest: list[SetSettings] = []
+    models: dict[str, ModelSettings] = {}
+    attempt: AttemptSettings = AttemptSettings()
+    verify: VerifySettings = VerifySettings()
+    prm: PrmSettings | None = None
+    grade: GradeSettings = GradeSettings()
+    sample: SampleSettings = SampleSettings()
+    teach: TeachSettings = TeachSettings()
+    curate: CurateSettings = CurateSettings()
+    export: ExportSettings = ExportSettings()
+
+    def model(self, name: str) -> ModelSettings:
+        """Return `[models.NAME]`. Raises `UsageError` saying how to add it."""
+        if name in self.models:
+            return self.models[name]
+        there = f" There are: {', '.join(self.models)}." if self.models else ""
+        raise UsageError(f'No [models.{name}] is set.{there} Add it to gradatim.toml with model = "NAME" and base_url = "http://.../v1".')
+
+
+def load(path: str | Path) -> Config:
+    """Read and validate a settings file. Raises `UsageError` with the place and the nearest right name."""
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"There is no {path}. Make one with: gradatim init FOLDER") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.") from error
+    return parse(raw, str(path))
+
+
+def parse(raw: dict[str, object], place: str = "the settings") -> Config:
+    """Validate settings that were read. Raises `UsageError`."""
+    try:
+        config = msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{place}: {_sentence(str(error))}") from error
+    check(config, place)
+    return config
+
+
+def updated(settings: _S, /, **changes: object) -> _S:
+    """Return the settings with those changes that are not None. Raises `UsageError` for a value that does not fit."""
+    wanted = {name: value for name, value in changes.items() if value is not None and value != ()}
+    if not wanted:
+        return settings
+    try:
+        new: _S = msgspec.convert(msgspec.to_builtins(settings) | wanted, type(settings))
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{_sentence(str(error))}") from error
+    return new
+
+
+def check(config: Config, place: str) -> None:
+    """Check what types cannot say. Raises `UsageError`."""
+    for table, key, value, low in _least(config):
+        if value < low:
+            raise UsageError(f"{place}: [{table}] {key} = {value} must be at least {low}.")
+    for table, asking in (("attempt", config.attempt), ("teach", config.teach)):
+        if "{prompt}" not in asking.template:
+            raise UsageError(f"{place}: [{table}] template must hold {{prompt}}, where the question goes.")
+    for name, model in config.models.items():
+        if looks_like_key(model.api_key_env):
+            raise UsageError(f"{place}: [models.{name}] api_key_env must be the NAME of an environment variable, not a key. Keys stand in no file.")
+    if config.grade.rule == "rate" and config.grade.cuts == "quintiles":
+        raise UsageError(f'{place}: [grade] cuts = "quintiles" belongs to rule = "paper"; the rate rule takes five numbers.')
+    if config.prm is not None and config.prm.backend == "pooling" and config.prm.base_url is None:
+        raise UsageError(f'{place}: [prm] backend = "pooling" needs base_url = "http://.../v1", where vLLM serves the PRM.')
+
+
+def looks_like_key(name: str | None) -> bool:
+    """Tell whether this can only be a key itself, not the name of the variable that holds it."""
+    return name is not None and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name) is None
+
+
+def _least(config: Config) -> list[tuple[str, str, float, float]]:
+    """Numbers that have a least value: table, key, value, least."""
+    return [
+        ("attempt", "samples", config.attempt.samples, 1),
+        ("attempt", "max_tokens", config.attempt.max_tokens, 1),
+        ("teach", "max_tokens", config.teach.max_tokens, 1),
+        ("teach", "tries", config.teach.tries, 1),
+        ("verify", "deadline", config.verify.deadline, 0.1),
+        ("verify", "workers", config.verify.workers, 1),
+        ("verify", "memory_mb", config.verify.memory_mb, 128),
+        ("sample", "size", config.sample.size, 1),
+        ("sample", "reserve", config.sample.reserve, 0),
+        *((f"models.{name}", "concurrency", model.concurrency, 1) for name, model in config.models.items()),
+        *((f"models.{name}", "tries", model.tries, 1) for name, model in config.models.items()),
+        *((f"models.{name}", "idle_timeout", model.idle_timeout, 0.1) for name, model in config.models.items()),
+    ]
+
+
+def _sentence(error: str) -> str:
+    """Turn msgspec's message into a sentence that names the place and the nearest right key."""
+    what, _, path = error.partition(" - at `")
+    place = path.rstrip("`").removeprefix("$").removeprefix(".")
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what)
+    if unknown is None:
+        what = what.replace("Object missing required field", "there is no").replace("`", "'")
+        return f"{place + ': ' if place else ''}{what[0].lower() + what[1:]}."
+    key = unknown[1]
+    table = _table_at(place)
+    near = difflib.get_close_matches(key, table, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(table)}."
+    return f"{place + ': ' if place else ''}unknown key {key!r}.{hint}"
+
+
+def _table_at(place: str) -> list[str]:
+    """Return the keys of the table that a path as `models[...].price` leads to."""
+    tables: dict[str, type[_Settings]] = {
+        "ingest": SetSettings, "models": ModelSettings, "attempt": AttemptSettings, "verify": VerifySettings, "prm": PrmSettings,
+        "grade": GradeSettings, "sample": SampleSettings, "teach": TeachSettings, "curate": CurateSettings,
+        "export": ExportSettings, "price": PriceSettings, "budget": BudgetSettings,
+    }
+    names = re.findall(r"[a-z_]+", place)
+    known = [tables[name] for name in names if name in tables]
+    return list((known[-1] if known else Config).__struct_fields__)

@@ -1,0 +1,156 @@
+"""Attempts in the library: settings, raw answers, faults, and which samples are still missing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from gradatim.library.questions import ACTIVE, PAGE
+from gradatim.library.text import pack
+from gradatim.types import Role, content_id
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+
+    from gradatim.library.questions import QuestionSet
+    from gradatim.library.store import Library
+    from gradatim.types import Fault, Reply, Sampling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One model asked in one way for one purpose."""
+
+    pk: int
+    id: str
+    role: Role
+    model: str
+    sampling: str
+    """The sampling settings as canonical JSON; for recorded attempts `{"recorded": true}`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAttempt:
+    """An answer that is to be made durable."""
+
+    setting: int
+    question: int
+    sample: int
+    reply: Reply
+    cost: float | None
+    made_at: float
+    """Seconds since 1970, UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewFault:
+    """An item that has no result yet."""
+
+    stage: str
+    fault: Fault
+    question: int | None
+    setting: int | None
+    sample: int | None
+    attempt: int | None
+    made_at: float
+
+
+RECORDED = '{"recorded": true}'
+
+
+def sampling_text(sampling: Sampling) -> str:
+    """Return the settings as canonical JSON, by which attempts are told apart."""
+    return json.dumps(asdict(sampling), sort_keys=True, ensure_ascii=False)
+
+
+def ensure_setting(library: Library, role: Role, model: str, sampling: str) -> Setting:
+    """Return the setting, made if it is new."""
+    id_ = content_id(role, model, sampling)[:10]
+    found = find_setting(library, id_)
+    if found is None:
+        with library.transaction() as connection:
+            connection.execute("INSERT INTO setting (id, role, model, sampling) VALUES (?, ?, ?, ?)", (id_, role, model, sampling))
+        found = find_setting(library, id_)
+    assert found is not None
+    return found
+
+
+def find_setting(library: Library, id_: str) -> Setting | None:
+    """Return the setting of this id, if the library has it."""
+    rows = library.all("SELECT pk, id, role, model, sampling FROM setting WHERE id = ?", (id_,))
+    return _setting(*rows[0]) if rows else None
+
+
+def settings(library: Library, role: Role | None = None) -> list[Setting]:
+    """All settings, in the order they were made."""
+    rows = library.all("SELECT pk, id, role, model, sampling FROM setting WHERE ? IS NULL OR role = ? ORDER BY pk", (role, role))
+    return [_setting(*row) for row in rows]
+
+
+def _setting(pk: int, id_: str, role: str, model: str, sampling: str) -> Setting:
+    return Setting(pk=pk, id=id_, role=Role(role), model=model, sampling=sampling)
+
+
+def write(connection: sqlite3.Connection, batch: Sequence[NewAttempt | NewFault]) -> None:
+    """Put attempts and faults into the open transaction. An attempt that is there already is left as it is."""
+    for item in batch:
+        if isinstance(item, NewFault):
+            write_fault(connection, item)
+            continue
+        reply, usage = item.reply, item.reply.usage
+        cursor = connection.execute(
+            "INSERT OR IGNORE INTO attempt (setting, question, sample, finish_reason, prompt_tokens, completion_tokens, reasoning_tokens, "
+            "cached_tokens, cost, latency, server_model, made_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (item.setting, item.question, item.sample, reply.finish_reason, usage.prompt, usage.completion, usage.reasoning,
+             usage.cached, item.cost, reply.latency, reply.server_model, item.made_at),
+        )
+        if cursor.rowcount:
+            connection.execute("INSERT INTO attempt_text VALUES (?, ?, ?)", (cursor.lastrowid, pack(reply.content), pack(reply.reasoning)))
+
+
+def write_fault(connection: sqlite3.Connection, item: NewFault) -> None:
+    """Put one fault into the open transaction."""
+    fault = item.fault
+    message = fault.message[:2000].encode("utf-8", "replace").decode()
+    connection.execute(
+        "INSERT INTO fault (stage, boundary, reason, message, question, setting, sample, attempt, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (item.stage, fault.boundary, fault.reason, message, item.question, item.setting, item.sample, item.attempt, item.made_at),
+    )
+
+
+def missing(library: Library, setting: Setting, sets: Sequence[QuestionSet], samples: int) -> Iterator[tuple[int, list[int]]]:
+    """Give each active question with the sample indices that it lacks; a page of questions at a time."""
+    active = ACTIVE.format(sets=",".join(str(one.pk) for one in sets))
+    sql = (
+        f"SELECT q.pk FROM question q WHERE q.pk > ? AND {active} AND (SELECT count(*) FROM attempt a "
+        f"WHERE a.setting = ? AND a.question = q.pk AND a.sample < ?) < ? ORDER BY q.pk LIMIT {PAGE}"
+    )
+    last = 0
+    while page := [row[0] for row in library.all(sql, (last, setting.pk, samples, samples))]:
+        have: dict[int, set[int]] = {}
+        rows = library.all(
+            "SELECT question, sample FROM attempt WHERE setting = ? AND question BETWEEN ? AND ? AND sample < ?",
+            (setting.pk, page[0], page[-1], samples),
+        )
+        for question, sample in rows:
+            have.setdefault(question, set()).add(sample)
+        for question in page:
+            there = have.get(question, set())
+            yield question, [sample for sample in range(samples) if sample not in there]
+        last = page[-1]
+
+
+def count_done(library: Library, setting: Setting, sets: Sequence[QuestionSet], samples: int) -> int:
+    """How many of the wanted samples of the sets' active questions are there."""
+    active = ACTIVE.format(sets=",".join(str(one.pk) for one in sets))
+    sql = f"SELECT count(*) FROM attempt a JOIN question q ON q.pk = a.question WHERE a.setting = ? AND a.sample < ? AND {active}"
+    return int(library.value(sql, (setting.pk, samples)))
+
+
+def next_sample(library: Library, setting: Setting, question: int) -> int:
+    """Return the first sample index that is free for this question."""
+    sql = "SELECT max(sample) FROM attempt WHERE setting = ? AND question = ?"
+    highest = library.value(sql, (setting.pk, question))
+    return 0 if highest is None else int(highest) + 1

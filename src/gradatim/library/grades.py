@@ -1,0 +1,140 @@
+"""Grades in the library: the evidence they are made from, and what they say in sum."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gradatim.errors import UsageError
+from gradatim.types import content_id
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+
+    from gradatim.library.attempts import Setting
+    from gradatim.library.store import Library, Row
+
+_PAGE = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradingRow:
+    """One rule applied to the attempts of one setting."""
+
+    pk: int
+    id: str
+    model: str
+    setting: int
+    prm: int | None
+    rule: str
+    rule_settings: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEvidence:
+    """What is known of one attempt: the newest verdict's outcome, None where there is none, and the PRM's mean."""
+
+    sample: int
+    outcome: str | None
+    score: float | None
+
+
+def ensure_grading(library: Library, setting: Setting, prm: int | None, rule: str, rule_settings: str) -> GradingRow:
+    """Return the grading, made if it is new."""
+    id_ = content_id(setting.id, str(prm), rule, rule_settings)[:10]
+    if library.value("SELECT 1 FROM grading WHERE id = ?", (id_,)) is None:
+        with library.transaction() as connection:
+            connection.execute(
+                "INSERT INTO grading (id, model, setting, prm, rule, rule_settings) VALUES (?, ?, ?, ?, ?, ?)",
+                (id_, setting.model, setting.pk, prm, rule, rule_settings),
+            )
+    return next(one for one in gradings(library) if one.id == id_)
+
+
+def gradings(library: Library) -> list[GradingRow]:
+    """All gradings, the newest last."""
+    return [
+        GradingRow(pk=row[0], id=row[1], model=row[2], setting=row[3], prm=row[4], rule=row[5], rule_settings=row[6])
+        for row in library.all("SELECT pk, id, model, setting, prm, rule, rule_settings FROM grading ORDER BY pk")
+    ]
+
+
+def chosen_grading(library: Library, model: str | None = None, grading: str | None = None) -> GradingRow:
+    """Return the grading of this id, or the newest of this model, or the newest of all.
+
+    Raises `UsageError` where there is none, or where several models have one and none was named.
+    """
+    there = gradings(library)
+    if not there:
+        raise UsageError("Nothing is graded yet. Run: gradatim attempt; gradatim verify; gradatim grade")
+    if grading is not None:
+        found = [one for one in there if one.id == grading]
+        if not found:
+            raise UsageError(f"There is no grading {grading!r}. There are: {', '.join(one.id for one in there)} (gradatim levels).")
+        return found[-1]
+    models = list(dict.fromkeys(one.model for one in there))
+    if model is None and len(models) > 1:
+        raise UsageError(f"Several models are graded: {', '.join(models)}. Choose one with --model.")
+    found = [one for one in there if model is None or one.model == model]
+    if not found:
+        raise UsageError(f"There are no grades of the model {model!r}. Graded are: {', '.join(models)}.")
+    return found[-1]
+
+
+def evidence(library: Library, setting: Setting, prm: int | None) -> Iterator[tuple[int, list[AttemptEvidence]]]:
+    """Give each question's attempts of the setting in the order of their samples; a page at a time."""
+    sql = (
+        "SELECT a.question, a.sample, "
+        "(SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1), "
+        "(SELECT x.mean FROM score x WHERE x.attempt = a.pk AND x.prm = ?) "
+        f"FROM attempt a WHERE a.setting = ? AND a.question > ? ORDER BY a.question, a.sample LIMIT {_PAGE}"
+    )
+    last, page_size = 0, _PAGE
+    while True:
+        page = library.all(sql.replace(f"LIMIT {_PAGE}", f"LIMIT {page_size}"), (prm, setting.pk, last))
+        groups = [(pk, list(rows)) for pk, rows in itertools.groupby(page, key=lambda row: row[0])]
+        if len(page) == page_size:
+            groups.pop()  # its samples may go on past the page
+            if not groups:
+                page_size *= 2
+                continue
+        for pk, rows in groups:
+            yield pk, [AttemptEvidence(sample=row[1], outcome=row[2], score=row[3]) for row in rows]
+        if len(page) < page_size:
+            return
+        last = groups[-1][0]
+
+
+def write(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Put grades (columns as in the table) in place of older ones of the same grading and question."""
+    connection.executemany("INSERT OR REPLACE INTO grade VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def histogram(library: Library, grading: GradingRow, set_pk: int | None = None) -> dict[int | None, int]:
+    """Count the questions of each level, of one set or of all pools; None counts those without a level."""
+    inside = "(SELECT pk FROM question_set WHERE purpose = 'pool')" if set_pk is None else "(?)"
+    sql = (
+        "SELECT g.level, count(*) FROM grade g WHERE g.grading = ? AND EXISTS "
+        f"(SELECT 1 FROM member m WHERE m.question = g.question AND m.question_set IN {inside}) GROUP BY g.level"
+    )
+    return dict(library.all(sql, (grading.pk,) if set_pk is None else (grading.pk, set_pk)))  # type: ignore[arg-type]  # rows are pairs
+
+
+def by_level(library: Library, grading: GradingRow) -> list[Row]:
+    """Per level: questions, mean PRM score, decided attempts, correct among them, mean difficulty."""
+    sql = (
+        "SELECT level, count(*), avg(score), sum(correct + wrong), sum(correct), avg(difficulty) "
+        "FROM grade WHERE grading = ? GROUP BY level ORDER BY level IS NULL, level"
+    )
+    return library.all(sql, (grading.pk,))
+
+
+def moves(library: Library, first: GradingRow, second: GradingRow) -> list[Row]:
+    """Count questions by (level in the first grading, level in the second), of those that both have graded."""
+    sql = (
+        "SELECT a.level, b.level, count(*) FROM grade a JOIN grade b ON b.question = a.question AND b.grading = ? "
+        "WHERE a.grading = ? AND a.level IS NOT NULL AND b.level IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    return library.all(sql, (second.pk, first.pk))

@@ -1,0 +1,234 @@
+"""The tables of a library, as numbered migrations.
+
+A migration is never edited once it is released; a change of the tables is a new one at the end. The file's
+`user_version` is the number of migrations it has had, and its `application_id` says that it is ours.
+
+Two kinds of table. Those up to `fault` hold what was read, paid for or computed at a cost: rows are added, never edited.
+`grade` and `chain` are derived from them and can be written again at any time.
+Narrow columns and long texts are apart: a count over millions of attempts reads no text.
+"""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x47524144  # "GRAD"
+
+_FIRST = """
+CREATE TABLE question_set (
+    pk INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    purpose TEXT NOT NULL CHECK (purpose IN ('pool', 'eval'))
+);
+CREATE TABLE question (
+    pk INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    domain TEXT NOT NULL,
+    reference TEXT NOT NULL,
+    source TEXT NOT NULL
+);
+CREATE TABLE question_text (
+    question INTEGER PRIMARY KEY REFERENCES question (pk),
+    prompt NOT NULL,
+    solution NOT NULL,
+    extra NOT NULL
+);
+CREATE TABLE member (
+    question_set INTEGER NOT NULL REFERENCES question_set (pk),
+    question INTEGER NOT NULL REFERENCES question (pk),
+    PRIMARY KEY (question_set, question)
+) WITHOUT ROWID;
+CREATE TABLE exclusion (
+    question INTEGER NOT NULL REFERENCES question (pk),
+    reason TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (question, reason)
+) WITHOUT ROWID;
+CREATE TABLE dropped (
+    pk INTEGER PRIMARY KEY,
+    question_set INTEGER NOT NULL REFERENCES question_set (pk),
+    row_id TEXT NOT NULL,
+    place TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    body NOT NULL,
+    UNIQUE (question_set, row_id)
+);
+CREATE TABLE near_band (
+    band INTEGER NOT NULL,
+    question INTEGER NOT NULL,
+    PRIMARY KEY (band, question)
+) WITHOUT ROWID;
+
+CREATE TABLE setting (
+    pk INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    role TEXT NOT NULL,
+    model TEXT NOT NULL,
+    sampling TEXT NOT NULL
+);
+CREATE TABLE attempt (
+    pk INTEGER PRIMARY KEY,
+    setting INTEGER NOT NULL REFERENCES setting (pk),
+    question INTEGER NOT NULL REFERENCES question (pk),
+    sample INTEGER NOT NULL,
+    finish_reason TEXT NOT NULL,
+    prompt_tokens INTEGER,
+    completion_tokens INTEGER,
+    reasoning_tokens INTEGER,
+    cached_tokens INTEGER,
+    cost REAL,
+    latency REAL NOT NULL,
+    server_model TEXT NOT NULL,
+    made_at REAL NOT NULL,
+    UNIQUE (setting, question, sample)
+);
+CREATE TABLE attempt_text (
+    attempt INTEGER PRIMARY KEY REFERENCES attempt (pk),
+    content NOT NULL,
+    reasoning NOT NULL
+);
+
+CREATE TABLE checker (
+    pk INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    version TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    UNIQUE (name, version, round)
+);
+CREATE TABLE verdict (
+    attempt INTEGER NOT NULL REFERENCES attempt (pk),
+    checker INTEGER NOT NULL REFERENCES checker (pk),
+    outcome TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    answer NOT NULL,
+    found_by TEXT NOT NULL,
+    PRIMARY KEY (attempt, checker)
+) WITHOUT ROWID;
+CREATE TABLE prm (
+    pk INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    version TEXT NOT NULL,
+    UNIQUE (name, version)
+);
+CREATE TABLE score (
+    attempt INTEGER NOT NULL REFERENCES attempt (pk),
+    prm INTEGER NOT NULL REFERENCES prm (pk),
+    mean REAL,
+    reason TEXT NOT NULL,
+    steps TEXT NOT NULL,
+    PRIMARY KEY (attempt, prm)
+) WITHOUT ROWID;
+CREATE TABLE fault (
+    pk INTEGER PRIMARY KEY,
+    stage TEXT NOT NULL,
+    boundary TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    message TEXT NOT NULL,
+    question INTEGER REFERENCES question (pk),
+    setting INTEGER REFERENCES setting (pk),
+    sample INTEGER,
+    attempt INTEGER REFERENCES attempt (pk),
+    at REAL NOT NULL
+);
+
+CREATE TABLE grading (
+    pk INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    model TEXT NOT NULL,
+    setting INTEGER NOT NULL REFERENCES setting (pk),
+    prm INTEGER REFERENCES prm (pk),
+    rule TEXT NOT NULL,
+    rule_settings TEXT NOT NULL
+);
+CREATE TABLE grade (
+    grading INTEGER NOT NULL REFERENCES grading (pk),
+    question INTEGER NOT NULL REFERENCES question (pk),
+    level INTEGER,
+    difficulty REAL,
+    low REAL,
+    high REAL,
+    correct INTEGER NOT NULL,
+    wrong INTEGER NOT NULL,
+    undecided INTEGER NOT NULL,
+    score REAL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (grading, question)
+) WITHOUT ROWID;
+CREATE INDEX grade_level ON grade (grading, level, question);
+
+CREATE TABLE draw (
+    pk INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    grading INTEGER NOT NULL REFERENCES grading (pk),
+    size INTEGER NOT NULL,
+    seed INTEGER NOT NULL,
+    mix TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    quotas TEXT NOT NULL
+);
+CREATE TABLE draw_item (
+    draw INTEGER NOT NULL REFERENCES draw (pk),
+    level INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    question INTEGER NOT NULL REFERENCES question (pk),
+    PRIMARY KEY (draw, level, rank)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX draw_item_question ON draw_item (draw, question);
+CREATE TABLE chain (
+    draw INTEGER NOT NULL REFERENCES draw (pk),
+    attempt INTEGER NOT NULL REFERENCES attempt (pk),
+    level INTEGER NOT NULL,
+    kept INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (draw, attempt)
+) WITHOUT ROWID;
+CREATE TABLE curation (
+    draw INTEGER PRIMARY KEY REFERENCES draw (pk),
+    settings TEXT NOT NULL
+);
+
+CREATE VIEW questions AS
+SELECT q.id, q.domain, unpack(t.prompt) AS prompt, q.reference, unpack(t.solution) AS solution, q.source,
+       unpack(t.extra) AS extra,
+       (SELECT group_concat(s.name) FROM member m JOIN question_set s ON s.pk = m.question_set
+        WHERE m.question = q.pk) AS sets,
+       (SELECT group_concat(reason) FROM exclusion e WHERE e.question = q.pk) AS excluded
+FROM question q JOIN question_text t ON t.question = q.pk;
+CREATE VIEW attempts AS
+SELECT q.id || '-' || s.id || '-' || a.sample AS id, q.id AS question, s.role, s.model, a.sample,
+       thinking_of(t.content, t.reasoning) AS thinking, answer_of(t.content, t.reasoning) AS answer,
+       unpack(t.content) AS content, unpack(t.reasoning) AS reasoning, a.finish_reason, a.prompt_tokens,
+       a.completion_tokens, a.reasoning_tokens, a.cached_tokens, a.cost, a.latency, a.server_model, a.made_at,
+       s.sampling
+FROM attempt a JOIN attempt_text t ON t.attempt = a.pk JOIN question q ON q.pk = a.question
+JOIN setting s ON s.pk = a.setting;
+CREATE VIEW verdicts AS
+SELECT q.id || '-' || s.id || '-' || a.sample AS attempt, q.id AS question, s.role, s.model, v.outcome, v.reason,
+       unpack(v.answer) AS answer, q.reference, v.found_by, c.name AS checker, c.version, c.round
+FROM verdict v JOIN attempt a ON a.pk = v.attempt JOIN question q ON q.pk = a.question
+JOIN setting s ON s.pk = a.setting JOIN checker c ON c.pk = v.checker;
+CREATE VIEW scores AS
+SELECT q.id || '-' || s.id || '-' || a.sample AS attempt, q.id AS question, s.model, p.name AS prm, x.mean, x.reason,
+       x.steps, p.version
+FROM score x JOIN attempt a ON a.pk = x.attempt JOIN question q ON q.pk = a.question
+JOIN setting s ON s.pk = a.setting JOIN prm p ON p.pk = x.prm;
+CREATE VIEW grades AS
+SELECT q.id AS question, g.model, g.rule, x.level, x.difficulty, x.low, x.high, x.correct, x.wrong, x.undecided, x.score,
+       x.reason, g.id AS grading
+FROM grade x JOIN grading g ON g.pk = x.grading JOIN question q ON q.pk = x.question;
+CREATE VIEW draws AS
+SELECT d.name AS draw, i.level, i.rank, q.id AS question, g.model, g.rule
+FROM draw_item i JOIN draw d ON d.pk = i.draw JOIN question q ON q.pk = i.question JOIN grading g ON g.pk = d.grading;
+CREATE VIEW chains AS
+SELECT d.name AS draw, q.id AS question, q.id || '-' || s.id || '-' || a.sample AS attempt, c.level, c.kept, c.reason,
+       s.model AS teacher, a.completion_tokens, a.cost
+FROM chain c JOIN draw d ON d.pk = c.draw JOIN attempt a ON a.pk = c.attempt JOIN question q ON q.pk = a.question
+JOIN setting s ON s.pk = a.setting;
+CREATE VIEW faults AS
+SELECT f.stage, f.boundary, f.reason, f.message, q.id AS question, s.model, f.sample, f.at
+FROM fault f LEFT JOIN question q ON q.pk = f.question LEFT JOIN setting s ON s.pk = f.setting;
+CREATE VIEW drops AS
+SELECT s.name AS "set", d.place, d.reason, d.detail, unpack(d.body) AS row
+FROM dropped d JOIN question_set s ON s.pk = d.question_set;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)

@@ -1,0 +1,143 @@
+"""Verdicts and step scores in the library: who gave them, what still lacks one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gradatim.library.text import pack, unpack
+from gradatim.reasoning import split_reasoning
+from gradatim.types import Domain, Role
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+
+    from gradatim.library.attempts import Setting
+    from gradatim.library.store import Library
+    from gradatim.types import StepScores, Verdict
+
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unjudged:
+    """An attempt that lacks a verdict, with its raw answer and its question's reference."""
+
+    pk: int
+    question: int
+    setting: int
+    finish_reason: str
+    content: str
+    reasoning: str
+    reference: str
+
+    def answer(self) -> str:
+        """The answer without its reasoning."""
+        return split_reasoning(self.content, self.reasoning)[1]
+
+
+def ensure_checker(library: Library, name: str, version: str, *, again: bool = False) -> int:
+    """Return the key of the checker's newest round, or of a new round where the work is to be done again."""
+    sql = "SELECT pk, round FROM checker WHERE name = ? AND version = ? ORDER BY round DESC LIMIT 1"
+    row = next(iter(library.all(sql, (name, version))), None)
+    if row is not None and not again:
+        return int(row[0])
+    round_ = 0 if row is None else row[1] + 1
+    with library.transaction() as connection:
+        cursor = connection.execute("INSERT INTO checker (name, version, round) VALUES (?, ?, ?)", (name, version, round_))
+    return int(cursor.lastrowid or 0)
+
+
+def find_checker(library: Library, name: str, version: str) -> int | None:
+    """Return the key of the checker's newest round, if it has judged here before."""
+    sql = "SELECT pk FROM checker WHERE name = ? AND version = ? ORDER BY round DESC LIMIT 1"
+    found = library.value(sql, (name, version))
+    return None if found is None else int(found)
+
+
+def unjudged(library: Library, domain: Domain, checker: int, *, role: Role | None = None) -> Iterator[Unjudged]:
+    """Attempts of the domain without a verdict of this checker, a page at a time."""
+    sql = (
+        "SELECT a.pk, a.question, a.setting, a.finish_reason, t.content, t.reasoning, q.reference "
+        "FROM attempt a JOIN question q ON q.pk = a.question JOIN attempt_text t ON t.attempt = a.pk "
+        "WHERE a.pk > ? AND q.domain = ? AND (? IS NULL OR (SELECT role FROM setting s WHERE s.pk = a.setting) = ?) "
+        f"AND NOT EXISTS (SELECT 1 FROM verdict v WHERE v.attempt = a.pk AND v.checker = ?) ORDER BY a.pk LIMIT {PAGE}"
+    )
+    last = 0
+    while page := library.all(sql, (last, domain, role, role, checker)):
+        yield from (_unjudged(*row) for row in page)
+        last = page[-1][0]
+
+
+def by_attempt(library: Library, pks: Sequence[int]) -> list[Unjudged]:
+    """These attempts, whether judged or not."""
+    marks = ",".join("?" * len(pks))
+    rows = library.all(
+        "SELECT a.pk, a.question, a.setting, a.finish_reason, t.content, t.reasoning, q.reference FROM attempt a "
+        f"JOIN question q ON q.pk = a.question JOIN attempt_text t ON t.attempt = a.pk WHERE a.pk IN ({marks})",
+        pks,
+    )
+    return [_unjudged(*row) for row in rows]
+
+
+def _unjudged(pk: int, question: int, setting: int, finish_reason: str, content: str | bytes, reasoning: str | bytes, reference: str) -> Unjudged:  # noqa: PLR0913, PLR0917 - a row as it is stored
+    return Unjudged(
+        pk=pk, question=question, setting=setting, finish_reason=finish_reason, content=unpack(content),
+        reasoning=unpack(reasoning), reference=reference,
+    )
+
+
+def write_verdict(connection: sqlite3.Connection, attempt: int, checker: int, verdict: Verdict) -> None:
+    """Add a verdict; one that is there already is left as it is."""
+    connection.execute(
+        "INSERT OR IGNORE INTO verdict VALUES (?, ?, ?, ?, ?, ?)",
+        (attempt, checker, verdict.outcome, verdict.reason, pack(verdict.answer[:1000]), verdict.found_by),
+    )
+
+
+def ensure_prm(library: Library, name: str, version: str) -> int:
+    """Return the key of the PRM, made if it is new."""
+    found = library.value("SELECT pk FROM prm WHERE name = ? AND version = ?", (name, version))
+    if found is not None:
+        return int(found)
+    with library.transaction() as connection:
+        cursor = connection.execute("INSERT INTO prm (name, version) VALUES (?, ?)", (name, version))
+    return int(cursor.lastrowid or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unscored:
+    """A wrong attempt that lacks step scores."""
+
+    pk: int
+    question: int
+    prompt: str
+    answer: str
+
+
+def unscored(library: Library, setting: Setting, prm: int) -> Iterator[Unscored]:
+    """Attempts of the setting whose newest verdict is `wrong` and that this PRM has not scored, a page at a time."""
+    sql = (
+        "SELECT a.pk, a.question, p.prompt, t.content, t.reasoning FROM attempt a "
+        "JOIN question_text p ON p.question = a.question JOIN attempt_text t ON t.attempt = a.pk "
+        "WHERE a.setting = ? AND (a.question, a.sample) > (?, ?) "
+        "AND (SELECT outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1) = 'wrong' "
+        "AND NOT EXISTS (SELECT 1 FROM score x WHERE x.attempt = a.pk AND x.prm = ?) "
+        f"ORDER BY a.question, a.sample LIMIT {PAGE}"
+    )
+    last = (0, 0)
+    while page := library.all(sql, (setting.pk, *last, prm)):
+        for pk, question, prompt, content, reasoning in page:
+            answer = split_reasoning(unpack(content), unpack(reasoning))[1]
+            yield Unscored(pk=pk, question=question, prompt=unpack(prompt), answer=answer)
+        last_pk = page[-1][0]
+        last = library.all("SELECT question, sample FROM attempt WHERE pk = ?", (last_pk,))[0]
+
+
+def write_scores(connection: sqlite3.Connection, attempt: int, prm: int, scores: StepScores) -> None:
+    """Add an attempt's step scores, as `[[characters, score], ...]`, or the reason there are none."""
+    mean = sum(scores.scores) / len(scores.scores) if scores.scores else None
+    steps = json.dumps([[len(step), round(score, 6)] for step, score in zip(scores.steps, scores.scores, strict=False)])
+    connection.execute("INSERT OR IGNORE INTO score VALUES (?, ?, ?, ?, ?)", (attempt, prm, mean, scores.reason, steps))

@@ -1,0 +1,133 @@
+"""Attempt: a model answers every question of the chosen sets, each sample that is not in the library yet.
+
+The paper's first step (section 3.1: the base model answers the pool, and, for P_eval, the evaluation set). A rerun asks
+for what is missing and nothing else; a fault is kept as a fault and asked again by the next run.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gradatim.config import AttemptSettings
+from gradatim.library import attempts, questions
+from gradatim.progress import Progress, Tick, silent
+from gradatim.work.asking import Asking, request
+from gradatim.types import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradatim.library.attempts import Setting
+    from gradatim.library.questions import QuestionSet
+    from gradatim.library.store import Library
+    from gradatim.models import Model
+    from gradatim.models.budget import Budget, Price
+    from gradatim.models.engine import EngineStats
+    from gradatim.models.pace import EngineSettings
+    from gradatim.types import Request, Sampling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptResult:
+    """What a run of `attempt` did."""
+
+    model: str
+    setting: str
+    wanted: int
+    """Attempts that the sets and samples ask for in all."""
+    before: int
+    """Those that were there."""
+    answered: int
+    faults: dict[str, int]
+    """Requests given up in this run, per reason; the next run asks them again."""
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None
+    """In the currency of the model's price; None where none is set."""
+    seconds: float
+
+    @property
+    def left(self) -> int:
+        """Attempts that are still missing."""
+        return self.wanted - self.before - self.answered
+
+
+def attempt(  # noqa: PLR0913 - each is a part of the run that a Python user may bring
+    library: Library,
+    model: Model,
+    settings: AttemptSettings | None = None,
+    *,
+    role: Role = Role.BASE,
+    engine: EngineSettings | None = None,
+    price: Price | None = None,
+    budget: Budget | None = None,
+    progress: Progress = silent,
+) -> AttemptResult:
+    """Ask the model for what is missing.
+
+    Raises `SetupError` where the server refuses all (a wrong key), `LimitError` where the budget or the limit on
+    faults in a row is reached, `KeyboardInterrupt` after saving; in each case what was answered is in the library.
+    """
+    settings = settings or AttemptSettings()
+    sampling = settings.sampling()
+    sets = questions.chosen_sets(library, settings.sets)
+    setting = attempts.ensure_setting(library, role, model.name, attempts.sampling_text(sampling))
+    wanted = questions.count_active(library, sets) * settings.samples
+    before = attempts.count_done(library, setting, sets, settings.samples)
+    asking = Asking(library, model, setting, stage="attempt", price=price)
+    feed = _Missing(library, setting, sampling, sets, settings)
+
+    def tick(stats: EngineStats) -> Tick:
+        return Tick(
+            done=before + stats.replies, total=wanted, tokens=stats.prompt_tokens + stats.completion_tokens,
+            cost=asking.cost if price else None, faults=stats.faults, note=f"{stats.in_flight} in flight",
+        )
+
+    stats = asking.run(feed, engine, budget, tick, progress)
+    return AttemptResult(
+        model=model.name, setting=setting.id, wanted=wanted, before=before, answered=stats.replies, faults=asking.faults,
+        prompt_tokens=stats.prompt_tokens, completion_tokens=stats.completion_tokens,
+        cost=asking.cost if price else None, seconds=stats.seconds,
+    )
+
+
+class _Missing:
+    """The requests that are missing, made a page at a time."""
+
+    def __init__(self, library: Library, setting: Setting, sampling: Sampling, sets: Sequence[QuestionSet], settings: AttemptSettings) -> None:
+        self._library = library
+        self._sampling = sampling
+        self._missing = attempts.missing(library, setting, sets, settings.samples)
+        self._left = settings.limit
+        self._page: deque[tuple[int, list[int]]] = deque()
+        self._ready: deque[Request] = deque()
+        self._over = False
+
+    def take(self) -> Request | None:
+        """Give the next request."""
+        if not self._ready and not self._over:
+            self._fill()
+        return self._ready.popleft() if self._ready else None
+
+    def open(self) -> bool:
+        """Whether there is more."""
+        return bool(self._ready) or not self._over
+
+    def _fill(self) -> None:
+        page = []
+        for question, samples in self._missing:
+            if self._left is not None and self._left == 0:
+                break
+            page.append((question, samples))
+            self._left = None if self._left is None else self._left - 1
+            if len(page) == 500:
+                break
+        if not page:
+            self._over = True
+            return
+        texts = questions.many(self._library, [question for question, _ in page])
+        for question, samples in page:
+            asked = texts[question]
+            self._ready.extend(request(question, asked.id, sample, asked.prompt, self._sampling) for sample in samples)

@@ -1,0 +1,228 @@
+"""Grade: the PRM scores what is wrong and not scored yet, then every question's evidence becomes a level.
+
+Arxiv 2504.11919, section 3.1, and our rule `rate`. Scores cost something and are kept; levels are derived from them, so
+another rule or other cuts call no model.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gradatim.config import GradeSettings
+from gradatim.errors import UsageError
+from gradatim.library import attempts, grades, verdicts
+from gradatim.library.attempts import NewFault
+from gradatim.method.levels import Evidence, PaperRule, RateRule, grade as level_of, quantile_cuts, reachable_levels
+from gradatim.prm import Solution
+from gradatim.progress import Progress, Tick, silent
+from gradatim.types import Outcome, Role, StepScores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradatim.library.attempts import Setting
+    from gradatim.library.grades import AttemptEvidence, GradingRow
+    from gradatim.library.store import Library, Row
+    from gradatim.prm import PRM
+
+_BATCH = 200
+_GRADES = 5000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelLine:
+    """How one level relates to its evidence."""
+
+    level: int | None
+    """None: questions that have no level."""
+    questions: int
+    score: float | None
+    """Mean PRM score of the level's wrong attempts."""
+    pass_rate: float | None
+    """Correct of decided attempts."""
+    attempts: int
+    """Decided ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradeResult:
+    """What a run of `grade` gave for one model."""
+
+    model: str
+    setting: str
+    grading: str
+    rule: str
+    cuts: tuple[float, ...]
+    levels: tuple[LevelLine, ...]
+    ungraded: dict[str, int]
+    """Questions without a level, per reason."""
+    scored: int
+    """Attempts that the PRM scored in this run."""
+    unscored: dict[str, int]
+    """Attempts that it could not score, and faults, per reason."""
+    warning: str = ""
+    """What makes these levels less than they seem."""
+
+
+def grade(library: Library, settings: GradeSettings | None = None, *, prm: PRM | None = None, model: str | None = None,
+          progress: Progress = silent) -> list[GradeResult]:
+    """Grade the attempts of one model, or of every model with base attempts; one result for each setting.
+
+    Raises `UsageError` where nothing was attempted or verified, or the rule `paper` has neither a PRM nor scores.
+    """
+    settings = settings or GradeSettings()
+    chosen = [one for one in attempts.settings(library, Role.BASE) if model is None or one.model == model]
+    if not chosen:
+        raise UsageError(f"There are no attempts{f' of {model}' if model else ''} to grade. Run first: gradatim attempt; gradatim verify")
+    if library.value("SELECT 1 FROM verdict LIMIT 1") is None:
+        raise UsageError("No attempt has a verdict yet. Run first: gradatim verify")
+    return [_grade_setting(library, setting, settings, prm, progress) for setting in chosen]
+
+
+def _grade_setting(library: Library, setting: Setting, settings: GradeSettings, prm: PRM | None, progress: Progress) -> GradeResult:
+    prm_pk = _known_prm(library, setting) if prm is None else verdicts.ensure_prm(library, prm.name, prm.version)
+    scored, unscored = (0, Counter[str]()) if prm is None or prm_pk is None else _score(library, setting, prm, prm_pk, progress)
+    rule = _rule(library, setting, settings, prm_pk)
+    rule_settings = json.dumps({"cuts": list(rule.cuts), "prior": list(rule.prior), "mass": rule.mass, "asked": settings.cuts})
+    grading = grades.ensure_grading(library, setting, prm_pk, settings.rule, rule_settings)
+    reasons = _derive(library, setting, grading, rule, progress)
+    if settings.rule == "paper" and prm_pk is None and reasons["no_score"]:
+        raise UsageError(
+            f"The rule paper needs the PRM's scores for {reasons['no_score']} questions that {setting.model} got wrong. "
+            "Add a [prm] to gradatim.toml, or grade by pass rate alone: gradatim grade --rule rate"
+        )
+    lines = tuple(
+        LevelLine(level=row[0], questions=row[1], score=row[2], attempts=row[3], pass_rate=row[4] / row[3] if row[3] else None)
+        for row in grades.by_level(library, grading)
+    )
+    return GradeResult(
+        model=setting.model, setting=setting.id, grading=grading.id, rule=settings.rule, cuts=rule.cuts, levels=lines,
+        ungraded=dict(reasons), scored=scored, unscored=dict(unscored), warning=_warning(library, setting, rule, prm_pk),
+    )
+
+
+def _known_prm(library: Library, setting: Setting) -> int | None:
+    """Return the PRM that scored most of the setting's attempts, where none is at hand now."""
+    sql = (
+        "SELECT x.prm FROM score x JOIN attempt a ON a.pk = x.attempt WHERE a.setting = ? "
+        "GROUP BY x.prm ORDER BY count(*) DESC, x.prm DESC LIMIT 1"
+    )
+    found = library.value(sql, (setting.pk,))
+    return None if found is None else int(found)
+
+
+def _score(library: Library, setting: Setting, prm: PRM, prm_pk: int, progress: Progress) -> tuple[int, Counter[str]]:
+    """Have the PRM score every wrong attempt that lacks scores; each batch is durable before the next."""
+    total = library.value(
+        "SELECT count(*) FROM attempt a WHERE a.setting = ? AND (SELECT outcome FROM verdict v WHERE v.attempt = a.pk "
+        "ORDER BY v.checker DESC LIMIT 1) = 'wrong' AND NOT EXISTS (SELECT 1 FROM score x WHERE x.attempt = a.pk AND x.prm = ?)",
+        (setting.pk, prm_pk),
+    )
+    scored, reasons = 0, Counter[str]()
+    batch: list[tuple[int, object]] = []
+
+    def solutions() -> Iterator[Solution]:
+        for one in verdicts.unscored(library, setting, prm_pk):
+            yield Solution(key=one.pk, prompt=one.prompt, answer=one.answer)
+
+    def save() -> None:
+        with library.transaction() as connection:
+            for attempt, result in batch:
+                if isinstance(result, StepScores):
+                    verdicts.write_scores(connection, attempt, prm_pk, result)
+                else:
+                    attempts.write_fault(connection, NewFault(stage="grade", fault=result, question=None, setting=setting.pk,  # type: ignore[arg-type]  # the Protocol gives nothing else
+                                                              sample=None, attempt=attempt, made_at=time.time()))
+        batch.clear()
+
+    try:
+        for attempt, result in prm.score(solutions()):
+            batch.append((attempt, result))
+            if result.reason:
+                reasons[result.reason] += 1
+            else:
+                scored += 1
+            if len(batch) >= _BATCH:
+                save()
+            progress("grade", Tick(done=scored, total=total, faults=reasons.total()))
+    finally:
+        save()
+    return scored, reasons
+
+
+def _rule(library: Library, setting: Setting, settings: GradeSettings, prm_pk: int | None) -> PaperRule | RateRule:
+    """Return the rule with its cuts. Raises `UsageError` for cuts that cannot be."""
+    if settings.rule == "rate":
+        return RateRule(cuts=tuple(settings.cuts)) if isinstance(settings.cuts, list) else RateRule()
+    if settings.cuts is None:
+        return PaperRule()
+    if isinstance(settings.cuts, list):
+        return PaperRule(cuts=tuple(settings.cuts))
+    means = [
+        evidence.score
+        for _, found in grades.evidence(library, setting, prm_pk)
+        if (evidence := _paper_evidence(found)).first is Outcome.WRONG and evidence.score is not None
+    ]
+    return PaperRule(cuts=quantile_cuts(means))
+
+
+def _derive(library: Library, setting: Setting, grading: GradingRow, rule: PaperRule | RateRule, progress: Progress) -> Counter[str]:
+    """Write the grade of every question that was attempted; return the reasons of those without a level."""
+    reasons = Counter[str]()
+    summed = _paper_evidence if isinstance(rule, PaperRule) else _rate_evidence
+    rows: list[Row] = []
+    done = 0
+    for question, found in grades.evidence(library, setting, grading.prm):
+        evidence = summed(found)
+        result = level_of(evidence, rule)
+        if result.level is None:
+            reasons[result.reason] += 1
+        rows.append((grading.pk, question, result.level, result.difficulty, result.low, result.high, evidence.correct,
+                     evidence.wrong, evidence.undecided, evidence.score, result.reason))
+        if len(rows) >= _GRADES:
+            done += len(rows)
+            _save(library, rows)
+            progress("grade", Tick(done=done, total=None))
+    _save(library, rows)
+    return reasons
+
+
+def _save(library: Library, rows: list[Row]) -> None:
+    with library.transaction() as connection:
+        grades.write(connection, rows)
+    rows.clear()
+
+
+def _paper_evidence(found: list[AttemptEvidence]) -> Evidence:
+    """The first decided attempt decides (one attempt, as in the paper); the score is that attempt's own."""
+    first = next((one for one in found if one.outcome in (Outcome.CORRECT, Outcome.WRONG)), None)
+    score = first.score if first is not None and first.outcome == Outcome.WRONG else None
+    return _counted(found, None if first is None or first.outcome is None else Outcome(first.outcome), score)
+
+
+def _rate_evidence(found: list[AttemptEvidence]) -> Evidence:
+    """All decided attempts count; the score is the mean over the wrong ones that were scored."""
+    means = [one.score for one in found if one.outcome == Outcome.WRONG and one.score is not None]
+    return _counted(found, None, sum(means) / len(means) if means else None)
+
+
+def _counted(found: list[AttemptEvidence], first: Outcome | None, score: float | None) -> Evidence:
+    outcomes = [one.outcome for one in found]
+    return Evidence(
+        correct=outcomes.count(Outcome.CORRECT), wrong=outcomes.count(Outcome.WRONG),
+        undecided=outcomes.count(Outcome.UNDECIDED), first=first, score=score,
+    )
+
+
+def _warning(library: Library, setting: Setting, rule: PaperRule | RateRule, prm_pk: int | None) -> str:
+    """Say which levels these attempts cannot reach."""
+    most = library.value("SELECT max(sample) + 1 FROM attempt WHERE setting = ?", (setting.pk,)) or 1
+    missing = sorted(set(range(6)) - set(reachable_levels(int(most), rule, scored=prm_pk is not None)))
+    if not missing:
+        return ""
+    levels = ", ".join(map(str, missing))
+    return f"With {most} attempt{'s' if most > 1 else ''} per question, level {levels} cannot occur: more samples, other cuts or a PRM would open it."

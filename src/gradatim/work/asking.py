@@ -1,0 +1,116 @@
+"""What `attempt` and `teach` share: from a configured model to a running engine whose answers are durable.
+
+Order of events for one answer: the reply arrives, it is put into the journal, the journal commits it (at most about
+30 ms later), and only then does anything read it. A process killed at any moment loses no more than that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import TYPE_CHECKING
+
+from gradatim.library.attempts import NewAttempt, NewFault, write
+from gradatim.library.journal import Journal
+from gradatim.models.budget import Price
+from gradatim.models.endpoint import Endpoint
+from gradatim.models.engine import Engine, EngineSettings
+from gradatim.progress import Tick, Ticker
+from gradatim.types import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gradatim.config import BudgetSettings, ModelSettings
+    from gradatim.library.attempts import Setting
+    from gradatim.library.store import Library
+    from gradatim.models import Model
+    from gradatim.models.budget import Budget
+    from gradatim.models.engine import EngineStats, Feed
+    from gradatim.progress import Progress
+    from gradatim.types import Fault, Reply, Sampling
+
+_SAMPLE_BITS = 20
+"""A request's key is the question's key and, in the low bits, the sample index: nothing has to be remembered."""
+
+
+def open_model(settings: ModelSettings) -> Endpoint:
+    """Return the model that is configured. Raises `SetupError` where its key is not set."""
+    return Endpoint(
+        name=settings.model,
+        base_url=settings.base_url,
+        api_key_env=settings.api_key_env,
+        model=settings.served_as,
+        stream=settings.stream,
+        idle_timeout=settings.idle_timeout,
+    )
+
+
+def engine_settings(settings: ModelSettings) -> EngineSettings:
+    """Return how the engine is to ask this model."""
+    return EngineSettings(concurrency=settings.concurrency, tries=settings.tries)
+
+
+def price_of(settings: ModelSettings | None) -> Price | None:
+    """Return the model's price, if one is set."""
+    if settings is None or settings.price is None:
+        return None
+    price = settings.price
+    return Price(input=price.input, cached_input=price.cached_input, output=price.output)
+
+
+def request(question_pk: int, question_id: str, sample: int, prompt: str, sampling: Sampling) -> Request:
+    """Return the request for one sample, with a seed of its own made from the run's seed, the question and the sample."""
+    digest = hashlib.blake2b(f"{sampling.seed}:{question_id}:{sample}".encode(), digest_size=4).digest()
+    seed = int.from_bytes(digest, "big") & 0x7FFFFFFF
+    return Request(key=question_pk << _SAMPLE_BITS | sample, messages=sampling.messages(prompt), sampling=sampling, seed=seed)
+
+
+def question_and_sample(key: int) -> tuple[int, int]:
+    """Return what a request's key stands for."""
+    return key >> _SAMPLE_BITS, key & (1 << _SAMPLE_BITS) - 1
+
+
+class Asking:
+    """Runs a feed of requests through the engine and the answers into the library."""
+
+    def __init__(self, library: Library, model: Model, setting: Setting, *, stage: str, price: Price | None,
+                 committed: Callable[[Sequence[NewAttempt | NewFault]], None] | None = None) -> None:
+        self._library = library
+        self._model = model
+        self._setting = setting
+        self._stage = stage
+        self._price = price
+        self._committed = committed
+        self.cost = 0.0
+        self.faults: dict[str, int] = {}
+
+    def run(self, feed: Feed, settings: EngineSettings, budget: Budget | None, watch: Callable[[EngineStats], Tick],
+            progress: Progress) -> EngineStats:
+        """Ask everything the feed gives; every answer is committed before this returns or raises."""
+        journal: Journal[NewAttempt | NewFault] = Journal(self._library, write, self._committed)
+        engine = Engine(
+            self._model, feed,
+            on_reply=lambda request, reply: journal.put(self._attempt(request, reply)),
+            on_fault=lambda request, fault: journal.put(self._fault(request, fault)),
+            settings=settings, budget=budget,
+        )
+        self.engine = engine
+        with Ticker(lambda: progress(self._stage, watch(engine.stats))):
+            try:
+                engine.run()
+            finally:
+                journal.close()
+        return engine.stats
+
+    def _attempt(self, request: Request, reply: Reply) -> NewAttempt:
+        question, sample = question_and_sample(request.key)
+        cost = None if self._price is None else self._price.cost(reply.usage)
+        self.cost += cost or 0.0
+        return NewAttempt(setting=self._setting.pk, question=question, sample=sample, reply=reply, cost=cost, made_at=time.time())
+
+    def _fault(self, request: Request, fault: Fault) -> NewFault:
+        question, sample = question_and_sample(request.key)
+        self.faults[fault.reason] = self.faults.get(fault.reason, 0) + 1
+        return NewFault(stage=self._stage, fault=fault, question=question, setting=self._setting.pk, sample=sample,
+                        attempt=None, made_at=time.time())
