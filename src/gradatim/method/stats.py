@@ -105,4 +105,5 @@ def wilson(successes: int, trials: int, mass: float = 0.95) -> tuple[float, floa
     share, spread = successes / trials, z * z / trials
     middle = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / trials + spread / (4 * trials))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # At the ends the two terms cancel on paper, but not in floats.
+    return 0.0 if successes == 0 else middle - half, 1.0 if successes == trials else middle + half
