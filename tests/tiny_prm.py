@@ -8,16 +8,21 @@ and drawn wide enough that steps get scores well apart.
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEMPLATE = (
     "{%- if messages[0]['role'] == 'system' %}"
     "{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}"
     "{%- else %}"
-    "{{- '<|im_start|>system\\nPlease reason step by step, and put your final answer within \\\\boxed{}.<|im_end|>\\n' }}"
+    "{{- '<|im_start|>system\\nPlease reason step by step, "
+    "and put your final answer within \\\\boxed{}.<|im_end|>\\n' }}"
     "{%- endif %}"
     "{%- for message in messages %}"
-    "{%- if (message.role == 'user') or (message.role == 'system' and not loop.first) or (message.role == 'assistant') %}"
+    "{%- if (message.role == 'user') or (message.role == 'system' and not loop.first) "
+    "or (message.role == 'assistant') %}"
     "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}"
     "{%- endif %}"
     "{%- endfor %}"
@@ -70,7 +75,7 @@ def rewrite(folder: Path, *, drop=(), add=None) -> None:
 
 
 def reference_scores(folder: Path, prompt: str, steps) -> list[float]:
-    """Score one solution by the model card's recipe: template, tokenizer, backbone, head; alone, unpadded, in float32."""
+    """Score one solution by the model card's recipe: template, tokenizer, backbone, head; alone and in float32."""
     import torch
     from safetensors.torch import load_file
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2Model

@@ -6,6 +6,7 @@ No code from the checkpoint is run: the published folder brings some, and it bre
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -54,7 +55,7 @@ class QwenLocalPRM:
             raise UsageError(f"batch_tokens is {batch_tokens}; a count of tokens was expected, 16384 say")
         if context is not None and not 0 < context <= checkpoint.context:
             raise UsageError(
-                f"context is {context}; give 1 to {checkpoint.context}, the tokens that the PRM in {path} was trained on: "
+                f"context is {context}; give 1 to {checkpoint.context} tokens, as the PRM in {path} was trained: "
                 "its scores beyond that mean nothing"
             )
         self._torch = _torch()
@@ -238,16 +239,31 @@ def _load_model(checkpoint: Checkpoint, dtype: Any) -> Any:
     with torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in Scorer(config).state_dict().items()}
     check_tensors(checkpoint, expected)
-    model, report = Scorer.from_pretrained(
-        checkpoint.path,
-        config=config,
-        dtype=dtype,
-        use_safetensors=True,
-        local_files_only=True,
-        output_loading_info=True,
-    )
+    with _no_bar():
+        model, report = Scorer.from_pretrained(
+            checkpoint.path,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
     # Held above from the files' own headers; this is the loader's word that it did as it was told.
     wrong = sorted(str(name) for kind in ("missing_keys", "mismatched_keys") for name in report[kind])
     if wrong:
         raise SetupError(f"{checkpoint.path}: transformers did not load {', '.join(wrong[:3])}; upgrade transformers")
     return model
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """Keep transformers from drawing a bar: stderr may be a file, and bars are the command line's to draw."""
+    from transformers.utils import logging  # noqa: PLC0415 - optional
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
