@@ -1,0 +1,106 @@
+"""What the mock server counts: the numbers that a proof of "nothing lost, nothing bought twice" needs."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gradatim.models.mock_answers import Answers
+    from gradatim.models.mock_faults import Injection
+    from gradatim.models.mock_http import Connection
+    from gradatim.models.mock_server import MockSettings
+
+_TIMES_KEPT = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MockStats:
+    """What the server has seen since it started, or since `POST /reset`."""
+
+    requests: int
+    """Chat requests."""
+    unique: int
+    """How many different bodies they had."""
+    repeated: int
+    """Requests whose body had come before: retries after a fault, and what was asked twice."""
+    bought_again: int
+    """Requests whose body had been *answered* before."""
+    answered: int
+    in_flight: int
+    most_in_flight: int
+    pooling: int
+    """Requests to `/pooling`."""
+    faults: dict[str, int]
+    """How many requests each kind of fault met."""
+    last_answered: list[float]
+    """When the last answers were sent, in seconds since 1970, oldest first; 8,192 at most."""
+    aborted: list[float]
+    """When clients went away from requests under way."""
+
+
+@dataclass(slots=True)
+class State:
+    """What all connections share."""
+
+    settings: MockSettings
+    answers: Answers
+    injection: Injection
+    seen: Counter[bytes] = field(default_factory=Counter)
+    answered: set[bytes] = field(default_factory=set)
+    faults: Counter[str] = field(default_factory=Counter)
+    last_answered: deque[float] = field(default_factory=lambda: deque(maxlen=_TIMES_KEPT))
+    aborted: deque[float] = field(default_factory=lambda: deque(maxlen=_TIMES_KEPT))
+    open: set[Connection] = field(default_factory=set)
+    requests: int = 0
+    bought_again: int = 0
+    answers_sent: int = 0
+    pooling: int = 0
+    in_flight: int = 0
+    most_in_flight: int = 0
+
+    def reset(self) -> None:
+        """Forget everything but the requests that are under way."""
+        for counts in (self.seen, self.answered, self.faults, self.last_answered, self.aborted):
+            counts.clear()
+        self.requests = self.bought_again = self.answers_sent = self.pooling = 0
+        self.most_in_flight = self.in_flight
+
+    def stats(self) -> MockStats:
+        """Return the counts."""
+        return MockStats(
+            requests=self.requests,
+            unique=len(self.seen),
+            repeated=self.requests - len(self.seen),
+            bought_again=self.bought_again,
+            answered=self.answers_sent,
+            in_flight=self.in_flight,
+            most_in_flight=self.most_in_flight,
+            pooling=self.pooling,
+            faults=dict(self.faults),
+            last_answered=list(self.last_answered),
+            aborted=list(self.aborted),
+        )
+
+    def arrived(self, body: bytes) -> tuple[bytes, str]:
+        """Count a chat request. Returns what names its body, and the fault that it meets."""
+        digest = hashlib.blake2b(body, digest_size=8).digest()
+        self.requests += 1
+        nth = self.seen[digest] = self.seen[digest] + 1
+        if digest in self.answered:
+            self.bought_again += 1
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        kind = self.injection.kind(digest, nth)
+        if kind:
+            self.faults[kind] += 1
+        return digest, kind
+
+    def sent(self, digest: bytes) -> None:
+        """Count an answer whose last byte was written."""
+        self.answered.add(digest)
+        self.answers_sent += 1
+        self.last_answered.append(time.time())
