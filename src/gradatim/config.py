@@ -25,7 +25,7 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """A table of settings: frozen, and an unknown key is an error."""
 
 
-class SetSettings(_Settings):
+class IngestSettings(_Settings):
     """`[[ingest]]`: one file or dataset of questions, and how its columns are read."""
 
     path: str
@@ -77,6 +77,16 @@ class ModelSettings(_Settings):
     price: PriceSettings | None = None
 
 
+class BudgetSettings(_Settings):
+    """`budget`: limits that are reserved for before a request is sent."""
+
+    tokens: int | None = None
+    """Prompt and completion together."""
+    money: float | None = None
+    """In the currency of the model's price."""
+    hours: float | None = None
+
+
 class _Asking(_Settings):
     """How a model is asked; common to `[attempt]` and `[teach]`."""
 
@@ -88,6 +98,7 @@ class _Asking(_Settings):
     template: str = "{prompt}"
     extra_body: dict[str, object] = {}
     """Further fields of the request, sent as they are: `{top_k = 20}`."""
+    budget: BudgetSettings = BudgetSettings()
 
     def sampling(self) -> Sampling:
         """Return what tells two attempts' settings apart."""
@@ -128,8 +139,8 @@ class PrmSettings(_Settings):
     backend: Literal["local", "pooling"] = "pooling"
     base_url: str | None = None
     api_key_env: str | None = None
-    context: int = 4096
-    """Tokens that the model reads; a longer attempt is not scored, with the reason."""
+    context: int | None = None
+    """Tokens that the model reads: None is what the folder says, or 4096. A longer attempt is not scored."""
     concurrency: int = 16
     idle_timeout: float = 300.0
     device: str = "auto"
@@ -161,16 +172,6 @@ class SampleSettings(_Settings):
     sets: list[str] | None = None
 
 
-class BudgetSettings(_Settings):
-    """`budget`: limits that are reserved for before a request is sent."""
-
-    tokens: int | None = None
-    """Prompt and completion together."""
-    money: float | None = None
-    """In the currency of the model's price."""
-    hours: float | None = None
-
-
 class TeachSettings(_Asking):
     """`[teach]`: the teacher writes chains until each level's quota of verified ones is met."""
 
@@ -181,8 +182,7 @@ class TeachSettings(_Asking):
     tries: int = 4
     """Attempts per question at most."""
     keep: Literal["correct", "any"] = "correct"
-    """What counts towards the quota; `any` asks once per question and takes what comes."""
-    budget: BudgetSettings = BudgetSettings()
+    """What counts towards the quota; `any` takes a wrong chain too, if it is not cut off."""
 
 
 class CurateSettings(_Settings):
@@ -215,7 +215,7 @@ class Config(_Settings):
     """The whole of `gradatim.toml`."""
 
     library: str = "library.db"
-    ingest: list[SetSettings] = []
+    ingest: list[IngestSettings] = []
     models: dict[str, ModelSettings] = {}
     attempt: AttemptSettings = AttemptSettings()
     verify: VerifySettings = VerifySettings()
@@ -328,7 +328,7 @@ def _sentence(error: str) -> str:
 def _table_at(place: str) -> list[str]:
     """Return the keys of the table that a path as `models[...].price` leads to."""
     tables: dict[str, type[_Settings]] = {
-        "ingest": SetSettings, "models": ModelSettings, "attempt": AttemptSettings, "verify": VerifySettings, "prm": PrmSettings,
+        "ingest": IngestSettings, "models": ModelSettings, "attempt": AttemptSettings, "verify": VerifySettings, "prm": PrmSettings,
         "grade": GradeSettings, "sample": SampleSettings, "teach": TeachSettings, "curate": CurateSettings,
         "export": ExportSettings, "price": PriceSettings, "budget": BudgetSettings,
     }

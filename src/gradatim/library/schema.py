@@ -52,6 +52,13 @@ CREATE TABLE dropped (
     body NOT NULL,
     UNIQUE (question_set, row_id)
 );
+CREATE TABLE ingested (
+    question_set INTEGER NOT NULL REFERENCES question_set (pk),
+    fingerprint TEXT NOT NULL,
+    source TEXT NOT NULL,
+    preset TEXT NOT NULL,
+    PRIMARY KEY (question_set, fingerprint)
+) WITHOUT ROWID;
 CREATE TABLE near_band (
     band INTEGER NOT NULL,
     question INTEGER NOT NULL,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradatim.config import AttemptSettings
+from gradatim.errors import LimitError
 from gradatim.library import attempts, questions
 from gradatim.progress import Progress, Tick, silent
 from gradatim.work.asking import Asking, request
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from gradatim.library.store import Library
     from gradatim.models import Model
     from gradatim.models.budget import Budget, Price
-    from gradatim.models.engine import EngineStats
-    from gradatim.models.pace import EngineSettings
+    from gradatim.models.pace import EngineSettings, EngineStats
     from gradatim.types import Request, Sampling
 
 
@@ -47,6 +47,8 @@ class AttemptResult:
     cost: float | None
     """In the currency of the model's price; None where none is set."""
     seconds: float
+    stopped: str = ""
+    """The limit that ended the run early; empty where none did."""
 
     @property
     def left(self) -> int:
@@ -67,8 +69,8 @@ def attempt(  # noqa: PLR0913 - each is a part of the run that a Python user may
 ) -> AttemptResult:
     """Ask the model for what is missing.
 
-    Raises `SetupError` where the server refuses all (a wrong key), `LimitError` where the budget or the limit on
-    faults in a row is reached, `KeyboardInterrupt` after saving; in each case what was answered is in the library.
+    Raises `SetupError` where the server refuses all (a wrong key), `KeyboardInterrupt` after saving. A budget or a limit
+    on faults that is reached ends the run with `stopped` set. In each case what was answered is in the library.
     """
     settings = settings or AttemptSettings()
     sampling = settings.sampling()
@@ -85,11 +87,16 @@ def attempt(  # noqa: PLR0913 - each is a part of the run that a Python user may
             cost=asking.cost if price else None, faults=stats.faults, note=f"{stats.in_flight} in flight",
         )
 
-    stats = asking.run(feed, engine, budget, tick, progress)
+    stopped = ""
+    try:
+        asking.run(feed, engine, budget, tick, progress)
+    except LimitError as error:
+        stopped = str(error)
+    stats = asking.engine.stats
     return AttemptResult(
         model=model.name, setting=setting.id, wanted=wanted, before=before, answered=stats.replies, faults=asking.faults,
         prompt_tokens=stats.prompt_tokens, completion_tokens=stats.completion_tokens,
-        cost=asking.cost if price else None, seconds=stats.seconds,
+        cost=asking.cost if price else None, seconds=stats.seconds, stopped=stopped,
     )
 
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gradatim.checkers.choice import ChoiceChecker
 from gradatim.checkers.math import MathChecker
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator
 
-    from gradatim.config import SetSettings
+    from gradatim.config import IngestSettings
     from gradatim.formats.presets import Preset
     from gradatim.library.store import Library
 
@@ -54,13 +57,18 @@ class IngestResult:
     """Rows per reason; `gradatim show --dropped` lists them."""
     excluded: int
     """Questions of pools that were found to share a passage with an evaluation set in this run."""
+    unchanged: bool = False
+    """The same file was read before with the same settings, and was not read again."""
 
 
-def ingest(library: Library, settings: SetSettings, *, progress: Progress = silent) -> IngestResult:
-    """Read the source into the library's set.
+def ingest(library: Library, settings: IngestSettings, *, again: bool = True, progress: Progress = silent) -> IngestResult:
+    """Read the source into the library's set; with `again=False` not where the same file was read the same way before.
 
     Raises `UsageError` where the source is missing, empty, unreadable or of no known shape; nothing is written then.
     """
+    fingerprint = _fingerprint(settings)
+    if not again and _read_before(library, settings.set, fingerprint):
+        return IngestResult(set=settings.set, preset="", added=0, already=0, dropped={}, excluded=0, unchanged=True)
     source = iter(rows(settings.path, format=settings.format, split=settings.split, config_name=settings.config_name))
     head = list(itertools.islice(source, _SAMPLE))
     preset = presets.recognise([row for row in head if isinstance(row, Row)], settings.fields)
@@ -75,11 +83,26 @@ def ingest(library: Library, settings: SetSettings, *, progress: Progress = sile
             progress("ingest", Tick(done=done, total=None, faults=sum(intake.dropped.values())))
     finally:
         intake.close()
+    with library.transaction() as connection:
+        values = (intake.set_pk, fingerprint, settings.path, preset.describe())
+        connection.execute("INSERT OR REPLACE INTO ingested VALUES (?, ?, ?, ?)", values)
     excluded = intake.excluded + (_screen_pools(library, settings) if settings.purpose == "eval" and intake.added else 0)
     return IngestResult(
         set=settings.set, preset=preset.describe(), added=intake.added, already=intake.already,
         dropped=dict(intake.dropped.most_common()), excluded=excluded,
     )
+
+
+def _fingerprint(settings: IngestSettings) -> str:
+    """Name a source as it is now: its settings and, of a file, its size and time of change."""
+    path = Path(settings.path)
+    state = "" if not path.is_file() else f"{path.stat().st_size} {path.stat().st_mtime_ns}"
+    return content_id(msgspec.json.encode(settings, order="sorted").decode(), state)
+
+
+def _read_before(library: Library, set_name: str, fingerprint: str) -> bool:
+    sql = "SELECT 1 FROM ingested i JOIN question_set s ON s.pk = i.question_set WHERE s.name = ? AND i.fingerprint = ?"
+    return library.value(sql, (set_name, fingerprint)) is not None
 
 
 def _batches(source: Iterable[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
@@ -91,14 +114,14 @@ def _batches(source: Iterable[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
 class _Intake:
     """One source on its way in."""
 
-    def __init__(self, library: Library, settings: SetSettings, preset: Preset) -> None:
+    def __init__(self, library: Library, settings: IngestSettings, preset: Preset) -> None:
         self._settings = settings
         self._preset = preset
         self._domain = preset.domain if preset.name != "custom" else Domain(settings.domain)
         self._checker: MathChecker | ChoiceChecker = MathChecker() if self._domain is Domain.MATH else ChoiceChecker()
         self._index = _evaluation_index(library, settings.ngram) if settings.purpose == "pool" else None
         with library.transaction() as connection:
-            self._set = questions.ensure_set(connection, settings.set, settings.purpose)
+            self.set_pk = questions.ensure_set(connection, settings.set, settings.purpose)
         self._seen = bytearray()
         """One byte per question key: whether a row of this run was it."""
         self._bodies: Counter[str] = Counter()
@@ -135,7 +158,7 @@ class _Intake:
         self._add(connection, question, keys)
 
     def _add(self, connection: sqlite3.Connection, question: Question, keys: tuple[int, ...]) -> None:
-        pk = questions.add(connection, self._set, question)
+        pk = questions.add(connection, self.set_pk, question)
         connection.executemany("INSERT OR IGNORE INTO near_band VALUES (?, ?)", [(key, pk) for key in keys])
         self._mark(pk)
         self.added += 1
@@ -150,7 +173,7 @@ class _Intake:
             self._drop(connection, row, "conflicting_reference", f"{question.id} has the reference {reference!r}, this row {question.reference!r}")
         elif self._marked(pk):
             self._drop(connection, row, "duplicate", f"same prompt as {question.id}")
-        elif questions.join(connection, self._set, pk):
+        elif questions.join(connection, self.set_pk, pk):
             self.added += 1
         else:
             self.already += 1
@@ -180,7 +203,7 @@ class _Intake:
         key = content_id(reason, body)
         self._bodies[key] += 1
         row_id = content_id(key, str(self._bodies[key]))
-        questions.drop(connection, self._set, Dropped(row_id=row_id, place=row.place, reason=reason, detail=detail[:500], body=body))
+        questions.drop(connection, self.set_pk, Dropped(row_id=row_id, place=row.place, reason=reason, detail=detail[:500], body=body))
         self.dropped[reason] += 1
 
     def _marked(self, pk: int) -> bool:
@@ -205,7 +228,7 @@ def _evaluation_index(library: Library, ngram: int) -> NgramIndex | None:
     return index
 
 
-def _screen_pools(library: Library, settings: SetSettings) -> int:
+def _screen_pools(library: Library, settings: IngestSettings) -> int:
     """Exclude what the pools already hold of a new evaluation set."""
     index = _evaluation_index(library, settings.ngram)
     pools = [one for one in questions.sets(library) if one.purpose == "pool"]

@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from gradatim.library.store import Library
     from gradatim.models import Model
     from gradatim.models.budget import Budget, Price
-    from gradatim.models.engine import EngineStats
-    from gradatim.models.pace import EngineSettings
+    from gradatim.models.pace import EngineSettings, EngineStats
     from gradatim.types import Fault, Request, Sampling
     from gradatim.library.verdicts import Unjudged
 

@@ -1,4 +1,4 @@
-"""What `attempt` and `teach` share: from a configured model to a running engine whose answers are durable.
+"""What `attempt` and `teach` share: an engine whose answers are durable before anything reads them.
 
 Order of events for one answer: the reply arrives, it is put into the journal, the journal commits it (at most about
 30 ms later), and only then does anything read it. A process killed at any moment loses no more than that.
@@ -12,51 +12,24 @@ from typing import TYPE_CHECKING
 
 from gradatim.library.attempts import NewAttempt, NewFault, write
 from gradatim.library.journal import Journal
-from gradatim.models.budget import Price
-from gradatim.models.endpoint import Endpoint
-from gradatim.models.engine import Engine, EngineSettings
+from gradatim.models.engine import Engine
 from gradatim.progress import Tick, Ticker
 from gradatim.types import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gradatim.config import BudgetSettings, ModelSettings
     from gradatim.library.attempts import Setting
     from gradatim.library.store import Library
     from gradatim.models import Model
-    from gradatim.models.budget import Budget
-    from gradatim.models.engine import EngineStats, Feed
+    from gradatim.models.budget import Budget, Price
+    from gradatim.models.engine import Feed
+    from gradatim.models.pace import EngineSettings, EngineStats
     from gradatim.progress import Progress
     from gradatim.types import Fault, Reply, Sampling
 
 _SAMPLE_BITS = 20
 """A request's key is the question's key and, in the low bits, the sample index: nothing has to be remembered."""
-
-
-def open_model(settings: ModelSettings) -> Endpoint:
-    """Return the model that is configured. Raises `SetupError` where its key is not set."""
-    return Endpoint(
-        name=settings.model,
-        base_url=settings.base_url,
-        api_key_env=settings.api_key_env,
-        model=settings.served_as,
-        stream=settings.stream,
-        idle_timeout=settings.idle_timeout,
-    )
-
-
-def engine_settings(settings: ModelSettings) -> EngineSettings:
-    """Return how the engine is to ask this model."""
-    return EngineSettings(concurrency=settings.concurrency, tries=settings.tries)
-
-
-def price_of(settings: ModelSettings | None) -> Price | None:
-    """Return the model's price, if one is set."""
-    if settings is None or settings.price is None:
-        return None
-    price = settings.price
-    return Price(input=price.input, cached_input=price.cached_input, output=price.output)
 
 
 def request(question_pk: int, question_id: str, sample: int, prompt: str, sampling: Sampling) -> Request:
@@ -85,7 +58,7 @@ class Asking:
         self.cost = 0.0
         self.faults: dict[str, int] = {}
 
-    def run(self, feed: Feed, settings: EngineSettings, budget: Budget | None, watch: Callable[[EngineStats], Tick],
+    def run(self, feed: Feed, settings: EngineSettings | None, budget: Budget | None, watch: Callable[[EngineStats], Tick],
             progress: Progress) -> EngineStats:
         """Ask everything the feed gives; every answer is committed before this returns or raises."""
         journal: Journal[NewAttempt | NewFault] = Journal(self._library, write, self._committed)

@@ -1,0 +1,80 @@
+"""The command line's way in: the group, and how errors end.
+
+Exit codes: 0 all done; 1 something is left to do; 2 wrong use; 3 the library cannot be used; 4 the machine lacks
+something; 5 a limit was reached; 70 a bug of ours; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+import click
+
+from gradatim import __version__
+from gradatim.cli import asking, choosing, deciding, looking, reading, running
+from gradatim.cli.context import Start
+from gradatim.errors import GradatimError, SetupError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--config", "config_path", metavar="FILE", help="Settings; ./gradatim.toml where there is one.")
+@click.option("--library", "library_path", metavar="FILE", help="The library; what the settings say, or ./library.db.")
+@click.version_option(__version__, prog_name="gradatim")
+@click.pass_context
+def cli(context: click.Context, config_path: str | None, library_path: str | None) -> None:
+    """Find out what your model cannot solve yet, and turn that into the chains of thought that teach it most.
+
+    The stages, in their order: ingest, attempt, verify, grade, sample, teach, curate, export; `run` does them all.
+    Results go to stdout, everything else to stderr. Every stage does what is missing, so a rerun is a resume.
+    """
+    context.obj = Start(config_path=config_path, library_path=library_path)
+
+
+for command in (
+    reading.init, reading.ingest, asking.attempt, deciding.verify, deciding.grade, deciding.levels, choosing.sample,
+    asking.teach, choosing.curate, choosing.export, running.run, looking.status, looking.show, looking.query, asking.mock_server,
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; no wrong use, and no fault of the machine, ends in a traceback."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        cli(prog_name="gradatim", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except GradatimError as error:
+        return _say(str(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _say("Stopped. Everything that was done is saved; run the same command to go on.", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _say(f"The disk is full ({error}). Free some space and run the same command again.", SetupError.exit_code)
+        return _bug(error)
+    except Exception as error:  # noqa: BLE001 - the last boundary: a bug gets a sentence too
+        return _bug(error)
+    return 0
+
+
+def _say(text: str, code: int) -> int:
+    print(f"gradatim: {text}", file=sys.stderr)
+    return code
+
+
+def _bug(error: Exception) -> int:
+    if os.environ.get("GRADATIM_TRACEBACK"):
+        raise error
+    words = f"{type(error).__name__}: {error}"
+    return _say(f"A bug in Gradatim: {words}. What was done is saved. Please report it; GRADATIM_TRACEBACK=1 shows where it happened.", 70)

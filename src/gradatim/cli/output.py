@@ -1,0 +1,101 @@
+"""How rows and results are printed: a table for people; JSON, CSV or one JSON object a line for programs.
+
+Results go to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+Rows = "Iterable[Sequence[Any]]"
+
+
+def row_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that every command has which lists rows."""
+    for name, text in (("nl", "One JSON object a line."), ("csv", "Comma-separated values."), ("json", "A JSON array.")):
+        command = click.option(f"--{name}", "shape", flag_value=name, help=text)(command)
+    return command
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], shape: str | None) -> None:
+    """Print rows in the shape that was asked for; streams, save for a table."""
+    if shape == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+    elif shape == "nl":
+        for row in rows:
+            print(json.dumps(dict(zip(columns, map(_plain, row), strict=True)), ensure_ascii=False))
+    elif shape == "json":
+        _print_array(columns, rows)
+    else:
+        _print_table(columns, list(rows))
+
+
+def _print_array(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    before = "["
+    for row in rows:
+        print(before + json.dumps(dict(zip(columns, map(_plain, row), strict=True)), ensure_ascii=False), end="")
+        before = ",\n "
+    print("[]" if before == "[" else "]")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can have it; packed text that nobody unpacked is shown as its length."""
+    return f"<{len(value)} bytes>" if isinstance(value, bytes) else value
+
+
+def _print_table(columns: Sequence[str], rows: list[Sequence[Any]]) -> None:
+    """Print aligned columns; numbers to the right, long texts cut on a terminal only."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    if sys.stdout.isatty():
+        width = max(20, 160 // max(1, len(columns)))
+        cells = [[text if len(text) <= width else text[: width - 1] + "…" for text in row] for row in cells]
+    widths = [max([len(name), *(len(row[index]) for row in cells)]) for index, name in enumerate(columns)]
+    right = [bool(rows) and all(isinstance(row[index], (int, float, type(None))) for row in rows) for index in range(len(columns))]
+    for line in [list(columns), *cells]:
+        padded = [text.rjust(width) if to_right else text.ljust(width) for text, width, to_right in zip(line, widths, right, strict=True)]
+        print("  ".join(padded).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
+    return " ".join(str(_plain(value)).split())
+
+
+def print_result(result: object, shape: str | None, sentences: Iterable[str]) -> None:
+    """Print what a stage did: sentences for people, the record as JSON for programs."""
+    if shape == "json":
+        print(json.dumps(plain_record(result), ensure_ascii=False, indent=2))
+    else:
+        for sentence in sentences:
+            print(sentence)
+
+
+def plain_record(result: object) -> Any:
+    """Return a result record as JSON can have it."""
+    if isinstance(result, list):
+        return [plain_record(one) for one in result]
+    return asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
+
+
+def counts(reasons: dict[str, int]) -> str:
+    """Return reasons with their counts as a phrase."""
+    return ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+
+
+def note(text: str) -> None:
+    """Tell the user something that is not a result."""
+    click.echo(text, err=True)

@@ -1,0 +1,59 @@
+"""`run`: the whole loop from gradatim.toml, or what it would do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gradatim.cli import asking, choosing, deciding, reading
+from gradatim.cli.context import Start, pass_start
+from gradatim.cli.output import note, print_rows, row_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradatim.pipeline import Ran
+
+
+@click.command(short_help="All stages, from gradatim.toml; what is done is skipped.")
+@click.option("--until", metavar="STAGE", help="The last stage to run.")
+@click.option("--dry-run", is_flag=True, help="Say what each stage would do and about what it costs; do nothing.")
+@click.option("--allow-missing", is_flag=True, help="Draw even while attempts are missing after faults.")
+@row_options
+@pass_start
+def run(start: Start, until: str | None, dry_run: bool, allow_missing: bool, shape: str | None) -> None:
+    """Run ingest, attempt, verify, grade, sample, teach, curate and export, each doing only what is missing."""
+    from gradatim import pipeline, plan  # noqa: PLC0415 - not needed for --help
+    from gradatim.cli.bars import progress_bars  # noqa: PLC0415 - the same
+
+    config = start.config()
+    if dry_run:
+        rows = [
+            (one.stage, one.done, one.to_do, one.unit, one.tokens, one.at_most, one.cost, one.note)
+            for one in plan.plan(config) if until is None or pipeline.STAGES.index(one.stage) <= pipeline.stage_number(until)
+        ]
+        print_rows(("stage", "done", "to do", "unit", "tokens (about)", "written at most", "cost (about)", "note"), rows, shape)
+        return
+    with progress_bars() as progress:
+        pipeline.run(config, until=until, allow_missing=allow_missing, progress=progress, report=_print)
+
+
+def _print(ran: Ran) -> None:
+    result: Any = ran.result
+    for sentence in _SENTENCES[ran.stage](result):
+        click.echo(sentence)
+    if getattr(result, "warning", ""):
+        note(f"gradatim: {result.warning}")
+
+
+_SENTENCES: dict[str, Callable[[Any], list[str]]] = {
+    "ingest": lambda result: [reading.ingested(result)],
+    "attempt": lambda result: [asking.attempted(result)],
+    "verify": deciding.verified,
+    "grade": deciding.graded,
+    "sample": choosing.sampled,
+    "teach": asking.taught,
+    "curate": choosing.curated,
+    "export": choosing.exported,
+}

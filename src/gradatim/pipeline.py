@@ -1,0 +1,182 @@
+"""The whole loop from `gradatim.toml`: what is to do, and doing it. Whatever is done is skipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradatim.errors import GradatimError, LimitError, UsageError
+from gradatim.library import draws
+from gradatim.library.store import Library
+from gradatim.progress import Progress, silent
+from gradatim.stages import attempt as attempt_stage
+from gradatim.stages import curate as curate_stage
+from gradatim.stages import export as export_stage
+from gradatim.stages import grade as grade_stage
+from gradatim.stages import ingest as ingest_stage
+from gradatim.stages import sample as sample_stage
+from gradatim.stages import teach as teach_stage
+from gradatim.stages import verify as verify_stage
+from gradatim.types import Role
+from gradatim.work.opening import engine_settings, open_budget, open_model, open_prm, price_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradatim.config import Config
+
+STAGES = ("ingest", "attempt", "verify", "grade", "sample", "teach", "curate", "export")
+"""The stages of this loop, in their order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """One stage that was run, with its result record."""
+
+    stage: str
+    result: object
+
+
+def run(config: Config, *, until: str | None = None, allow_missing: bool = False, progress: Progress = silent,
+        report: Callable[[Ran], None] = lambda _: None) -> list[Ran]:
+    """Run the stages up to and with `until`, from the folder that the settings' paths are relative to.
+
+    `report` gets each stage's result as soon as it is there. A draw is not made while attempts are missing, since it
+    would be drawn from the questions that happened to be answered; `allow_missing` draws all the same.
+
+    Raises `UsageError` for a stage that there is not, `GradatimError` where something is left to be asked again, and
+    what the stages raise. All that was done is in the library; the same call goes on from there.
+    """
+    stages = STAGES if until is None else STAGES[: stage_number(until) + 1]
+    _check(config, stages)
+    ran: list[Ran] = []
+    with Library(config.library, write=True) as library:
+        for stage in stages:
+            if stage == "sample" and not allow_missing:
+                _complete(ran)
+            for result in _DO[stage](library, config, progress):
+                ran.append(Ran(stage=stage, result=result))
+                report(ran[-1])
+    _taught(ran)
+    return ran
+
+
+def stage_number(stage: str) -> int:
+    """Return a stage's place in the order. Raises `UsageError` for one that there is not."""
+    if stage not in STAGES:
+        raise UsageError(f"There is no stage {stage!r}. There are: {', '.join(STAGES)}.")
+    return STAGES.index(stage)
+
+
+def _check(config: Config, stages: tuple[str, ...]) -> None:
+    """Find what is missing in the settings before any work starts."""
+    if not config.ingest and not Path(config.library).exists():
+        raise UsageError('There is nothing to run yet: add an [[ingest]] table with path = "pool.jsonl" to gradatim.toml.')
+    for stage, name in (("attempt", config.attempt.model), ("teach", config.teach.model)):
+        if stage in stages:
+            open_model(config.model(name))
+    for source in config.ingest:
+        if not source.path.startswith("hf:") and source.path.startswith((".", "/")) and not Path(source.path).exists():
+            raise UsageError(f"[[ingest]] path: there is no {source.path}.")
+
+
+def _complete(ran: list[Ran]) -> None:
+    """Raise where attempts are missing or a PRM had faults: the next run asks again, and then draws."""
+    for one in ran:
+        result = one.result
+        if isinstance(result, attempt_stage.AttemptResult) and result.left:
+            raise GradatimError(
+                f"{result.left} attempts of {result.model} are missing after faults ({_counts(result.faults)}). "
+                "Run the same command to ask again, or draw without them: --allow-missing"
+            )
+        if isinstance(result, verify_stage.VerifyResult) and result.faults:
+            raise GradatimError(f"The checker could not judge all ({_counts(result.faults)}). Run the same command again, or draw without them: --allow-missing")
+
+
+def _taught(ran: list[Ran]) -> None:
+    """Raise where chains are missing; what there is was curated and exported all the same."""
+    for one in ran:
+        if isinstance(one.result, teach_stage.TeachResult) and one.result.missing:
+            raise LimitError(f"{one.result.missing} chains of {one.result.draw!r} are missing. {one.result.stopped}")
+
+
+def _counts(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in reasons.items()) or "none counted"
+
+
+def _ingest(library: Library, config: Config, progress: Progress) -> list[object]:
+    # Evaluation sets first, so that pools are checked against them while they are read.
+    ordered = sorted(config.ingest, key=lambda source: source.purpose != "eval")
+    return [ingest_stage.ingest(library, source, again=False, progress=progress) for source in ordered]
+
+
+def do_attempt(library: Library, config: Config, progress: Progress = silent) -> attempt_stage.AttemptResult:
+    """Ask the configured base model for what is missing, within its budget."""
+    chosen = config.model(config.attempt.model)
+    price = price_of(chosen)
+    tokens, money = spent(library, Role.BASE, chosen.model)
+    return attempt_stage.attempt(
+        library, open_model(chosen), config.attempt, engine=engine_settings(chosen), price=price,
+        budget=open_budget(config.attempt.budget, price, tokens=tokens, money=money), progress=progress,
+    )
+
+
+def do_teach(library: Library, config: Config, draw: str, progress: Progress = silent) -> teach_stage.TeachResult:
+    """Have the configured teacher write what the draw lacks, within its budget."""
+    chosen = config.model(config.teach.model)
+    price = price_of(chosen)
+    tokens, money = spent(library, Role.TEACHER, chosen.model, draw)
+    return teach_stage.teach(
+        library, draw, open_model(chosen), config.teach, curate=config.curate, verify=config.verify,
+        engine=engine_settings(chosen), price=price,
+        budget=open_budget(config.teach.budget, price, tokens=tokens, money=money), progress=progress,
+    )
+
+
+def do_grade(library: Library, config: Config, progress: Progress = silent, *, model: str | None = None) -> list[grade_stage.GradeResult]:
+    """Grade with the configured rule and PRM, of the models that were attempted or of one."""
+    prm = None if config.prm is None else open_prm(config.prm)
+    try:
+        return grade_stage.grade(library, config.grade, prm=prm, model=model, progress=progress)
+    finally:
+        if prm is not None:
+            prm.close()
+
+
+def spent(library: Library, role: Role, model: str, draw: str | None = None) -> tuple[int, float]:
+    """Return tokens and money that a model's attempts have cost so far, in all or for one draw."""
+    inside, values = "", [role, model]
+    if draw is not None:
+        inside = " AND a.question IN (SELECT i.question FROM draw_item i JOIN draw d ON d.pk = i.draw WHERE d.name = ?)"
+        values.append(draw)
+    sql = (
+        "SELECT coalesce(sum(coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)), 0), coalesce(sum(cost), 0.0) "
+        f"FROM attempt a JOIN setting s ON s.pk = a.setting WHERE s.role = ? AND s.model = ?{inside}"
+    )
+    tokens, money = library.all(sql, values)[0]
+    return int(tokens), float(money)
+
+
+def _teach(library: Library, config: Config, progress: Progress) -> list[object]:
+    result = do_teach(library, config, config.sample.name, progress)
+    return [result]
+
+
+def _curate(library: Library, config: Config, _: Progress) -> list[object]:
+    draw = draws.chosen_draw(library, config.sample.name)
+    if not draws.teacher_attempts(library, draw):
+        raise LimitError(f"The teacher has written nothing for {draw.name!r}; see the faults: gradatim query \"select * from faults\"")
+    return [curate_stage.curate(library, config.sample.name, config.curate)]
+
+
+_DO: dict[str, Callable[[Library, Config, Progress], list[object]]] = {
+    "ingest": _ingest,
+    "attempt": lambda library, config, progress: [do_attempt(library, config, progress)],
+    "verify": lambda library, config, progress: [verify_stage.verify(library, config.verify, progress=progress)],
+    "grade": lambda library, config, progress: list(do_grade(library, config, progress, model=config.model(config.attempt.model).model)),
+    "sample": lambda library, config, _: [sample_stage.sample(library, config.sample, model=config.model(config.attempt.model).model)],
+    "teach": _teach,
+    "curate": _curate,
+    "export": lambda library, config, _: [export_stage.export(library, config.sample.name, config.export)],
+}

@@ -1,0 +1,56 @@
+"""From settings to the parts they describe: a model, its price and budget, a PRM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradatim.models.budget import Budget, Price
+from gradatim.models.endpoint import Endpoint
+from gradatim.models.pace import EngineSettings
+from gradatim.prm.local import QwenLocalPRM
+from gradatim.prm.pooling import QwenPoolingPRM
+
+if TYPE_CHECKING:
+    from gradatim.config import BudgetSettings, ModelSettings, PrmSettings
+    from gradatim.prm import PRM
+
+
+def open_model(settings: ModelSettings) -> Endpoint:
+    """Return the model that is configured. Raises `SetupError` where its key is not set, `UsageError` for a bad URL."""
+    return Endpoint(
+        name=settings.model,
+        base_url=settings.base_url,
+        api_key_env=settings.api_key_env,
+        model=settings.served_as,
+        stream=settings.stream,
+        idle_timeout=settings.idle_timeout,
+    )
+
+
+def engine_settings(settings: ModelSettings) -> EngineSettings:
+    """Return how the engine is to ask this model."""
+    return EngineSettings(concurrency=settings.concurrency, tries=settings.tries)
+
+
+def price_of(settings: ModelSettings) -> Price | None:
+    """Return the model's price, if one is set."""
+    price = settings.price
+    return None if price is None else Price(input=price.input, cached_input=price.cached_input, output=price.output)
+
+
+def open_budget(limits: BudgetSettings, price: Price | None, *, tokens: int, money: float) -> Budget | None:
+    """Return the budget with what was spent before, or None where there is no limit."""
+    if limits.tokens is None and limits.money is None and limits.hours is None:
+        return None
+    seconds = None if limits.hours is None else limits.hours * 3600
+    return Budget(tokens=limits.tokens, money=limits.money, seconds=seconds, price=price, spent_tokens=tokens, spent_money=money)
+
+
+def open_prm(settings: PrmSettings) -> PRM:
+    """Return the PRM that is configured. Raises `SetupError` where it cannot be loaded."""
+    if settings.backend == "local":
+        return QwenLocalPRM(path=settings.model, device=settings.device, context=settings.context)
+    return QwenPoolingPRM(
+        model=settings.model, base_url=settings.base_url or "", api_key_env=settings.api_key_env,
+        concurrency=settings.concurrency, idle_timeout=settings.idle_timeout, context=settings.context or 4096,
+    )
