@@ -1,0 +1,182 @@
+r"""The math checker: exact and quick where it can be, symbolic in killable processes where it must.
+
+An answer is found (`extract`), written in one way (`normalise`), compared exactly (`compare`), and only what that leaves
+open goes to `pool`. What it promises: a limit of ours (time, memory, length) is `undecided`, never `wrong`; a failure of
+ours is a `Fault`; nothing in a model's text is ever evaluated as code.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from gradatim.checkers.compare import Same, compare, tight
+from gradatim.checkers.extract import extract
+from gradatim.checkers.normalise import LONGEST, normalise
+from gradatim.checkers.pool import Job, Pool
+from gradatim.types import Boundary, Fault, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gradatim.checkers import Item
+
+VERSION = "1"
+"""Of the rules in this package's math files; raised whenever one of them may change a verdict."""
+_READ_AHEAD = 64
+_OUTCOMES = {"yes": Outcome.CORRECT, "no": Outcome.WRONG}
+
+
+class MathChecker:
+    """Decides whether a mathematical answer equals the reference answer. Use it from one thread at a time."""
+
+    name = "math"
+
+    def __init__(self, *, deadline: float = 5.0, memory_mb: int = 1024, workers: int = 2, cache: int = 100_000) -> None:
+        """Set the limits of symbolic work; no process is started before it is needed.
+
+        Args:
+            deadline: Seconds of wall-clock time for one pair.
+            memory_mb: Address space of a worker process, in MiB.
+            workers: How many worker processes at most.
+            cache: How many decided (reference, answer) pairs are remembered; models repeat answers. 0 for none.
+        """
+        self._pool = Pool(workers=workers, deadline=deadline, memory_mb=memory_mb)
+        self._cache: OrderedDict[tuple[str, str], tuple[Outcome, str]] = OrderedDict()
+        self._cache_size = cache
+
+    @property
+    def version(self) -> str:
+        """Return this checker's version with those of math-verify and sympy, read without importing them."""
+        return f"{VERSION}+math-verify.{metadata.version('math-verify')}+sympy.{metadata.version('sympy')}"
+
+    def check(self, items: Iterable[Item]) -> Iterator[tuple[int, Verdict | Fault]]:
+        """Give each item's key with its verdict, or its fault; quick ones overtake slow ones.
+
+        Reads at most 64 items ahead of what symbolic work has finished. Raises nothing for what an item holds.
+        """
+        pending: deque[tuple[Item, _Asked]] = deque()
+        for item in items:
+            result = self._begin(item)
+            if not isinstance(result, _Asked):
+                yield item.key, result
+                continue
+            pending.append((item, result))
+            self._pool.pump(0.0)
+            while len(pending) >= _READ_AHEAD:
+                yield from self._finished(pending, wait=True)
+            yield from self._finished(pending, wait=False)
+        while pending:
+            yield from self._finished(pending, wait=True)
+
+    def compare(self, reference: str, answer: str) -> Verdict:
+        """Compare a reference with an answer that is no more than the answer: nothing is searched for.
+
+        Raises `RuntimeError` where `check` would give a fault.
+        """
+        return self._one(self._ask(reference, answer, "whole"))
+
+    def check_reference(self, reference: str) -> Verdict:
+        """Say whether this checker can decide answers to `reference`: `correct` where it equals itself, else `undecided`."""
+        verdict = self.compare(reference, reference)
+        if verdict.outcome is Outcome.WRONG or not normalise(reference):
+            return Verdict(outcome=Outcome.UNDECIDED, reason="reference_unparsable", answer=reference)
+        return verdict
+
+    def close(self) -> None:
+        """End the worker processes; the checker can be used again, and then starts new ones."""
+        self._pool.close()
+
+    def _one(self, result: Verdict | _Asked) -> Verdict:
+        while isinstance(result, _Asked):
+            self._pool.pump(1.0)
+            if result.job.done:
+                settled = self._settle(result)
+                if isinstance(settled, Fault):
+                    raise RuntimeError(f"{settled.reason}: {settled.message}")
+                return settled
+        return result
+
+    def _begin(self, item: Item) -> Verdict | Fault | _Asked:
+        try:
+            found = extract(item.answer)
+            if found is None:
+                if len(item.answer) <= LONGEST and tight(normalise(item.answer)) == tight(normalise(item.reference)) != "":
+                    return Verdict(outcome=Outcome.CORRECT, reason="equal_text", answer=item.answer, found_by="whole")
+                return Verdict(outcome=Outcome.WRONG, reason="no_answer")
+            return self._ask(item.reference, found.text, found.found_by)
+        except Exception as error:  # noqa: BLE001 - the item boundary: our failure over one item is that item's fault
+            return _fault(error)
+
+    def _ask(self, reference: str, answer: str, found_by: str) -> Verdict | _Asked:
+        """Decide at once, or give the pair to the workers."""
+        key = (reference, answer)
+        known = self._cache.get(key)
+        if known is not None:
+            self._cache.move_to_end(key)
+            return Verdict(outcome=known[0], reason=known[1], answer=answer, found_by=found_by)
+        if max(len(reference), len(answer)) > LONGEST:
+            return self._long(reference, answer, found_by)
+        wanted, given = normalise(reference), normalise(answer)
+        if not wanted:
+            return Verdict(outcome=Outcome.UNDECIDED, reason="reference_unparsable", answer=answer, found_by=found_by)
+        if not given:
+            return Verdict(outcome=Outcome.WRONG, reason="no_answer", answer=answer, found_by=found_by)
+        found = compare(wanted, given)
+        if found.same is Same.UNKNOWN:
+            return _Asked(job=self._pool.submit(wanted, given), key=key, found_by=found_by)
+        return self._remember(key, _OUTCOMES[found.same.value], found.reason, found_by)
+
+    def _long(self, reference: str, answer: str, found_by: str) -> Verdict:
+        """Compare as text what is too long to be read as mathematics."""
+        same = reference.split() == answer.split()
+        outcome, reason = (Outcome.CORRECT, "equal_text") if same else (Outcome.UNDECIDED, "too_long")
+        return Verdict(outcome=outcome, reason=reason, answer=answer[:LONGEST], found_by=found_by)
+
+    def _remember(self, key: tuple[str, str], outcome: Outcome, reason: str, found_by: str) -> Verdict:
+        if self._cache_size > 0:
+            self._cache[key] = (outcome, reason)
+            if len(self._cache) > self._cache_size:
+                self._cache.popitem(last=False)
+        return Verdict(outcome=outcome, reason=reason, answer=key[1], found_by=found_by)
+
+    def _finished(
+        self, pending: deque[tuple[Item, _Asked]], *, wait: bool
+    ) -> Iterator[tuple[int, Verdict | Fault]]:
+        """Give what the workers have finished; with `wait`, return only after some of it, or after a second."""
+        if wait and not any(asked.job.done for _, asked in pending):
+            self._pool.pump(1.0)
+        for _ in range(len(pending)):
+            item, asked = pending.popleft()
+            if asked.job.done:
+                yield item.key, self._settle(asked)
+            else:
+                pending.append((item, asked))
+
+    def _settle(self, asked: _Asked) -> Verdict | Fault:
+        """Turn a worker's reply into a verdict or a fault."""
+        job = asked.job
+        if job.found in _OUTCOMES:
+            return self._remember(asked.key, _OUTCOMES[job.found], job.reason, asked.found_by)
+        if job.found == "unparsable":
+            outcome = Outcome.UNDECIDED if job.reason.startswith("reference") else Outcome.WRONG
+            return self._remember(asked.key, outcome, job.reason, asked.found_by)
+        if job.found == "fault" and job.reason not in {"out_of_memory", "too_deep", "symbolic_error"}:
+            return Fault(boundary=Boundary.CHECKER, reason=job.reason, message=job.message)
+        return self._remember(asked.key, Outcome.UNDECIDED, job.reason or "undecided", asked.found_by)
+
+
+class _Asked:
+    """A pair that the workers have."""
+
+    __slots__ = ("found_by", "job", "key")
+
+    def __init__(self, *, job: Job, key: tuple[str, str], found_by: str) -> None:
+        self.job = job
+        self.key = key
+        self.found_by = found_by
+
+
+def _fault(error: Exception) -> Fault:
+    return Fault(boundary=Boundary.CHECKER, reason="checker_error", message=f"{type(error).__name__}: {error}"[:500])

@@ -1,0 +1,201 @@
+r"""Exact numbers in text: integers, decimals, fractions, mixed numbers, percents, powers of ten, with or without units.
+
+All values are `fractions.Fraction`; nothing is ever rounded here. What a number may not be told from (`2x`, `3!`) is
+left to `algebra`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+_LONGEST_DIGITS = 1000
+_LARGEST_EXPONENT = 400
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(
+    r"(?P<sign>[+-]?)\s*(?:"
+    r"(?P<grouped>[0-9]{1,3}(?:,[0-9]{3})+)(?P<gtail>\.[0-9]+)?"
+    r"|(?P<spaced>[0-9]{1,3}(?: [0-9]{3})+)(?P<stail>\.[0-9]+)?"
+    r"|(?P<plain>[0-9]*\.?[0-9]+|[0-9]+\.)"
+    r")(?:\s*(?:[eE](?P<e>[+-]?[0-9]{1,6})|(?:\\cdot|x)\s*10\s*\^\s*(?:\{\s*(?P<p>[+-]?\s*[0-9]{1,6})\s*\}|\(\s*(?P<r>[+-]?[0-9]{1,6})\s*\)|(?P<q>-?[0-9]{1,6}))))?"
+)
+_PART = r"(?:\{{\s*(?P<{0}>[+-]?[0-9]+)\s*\}}|\s*(?P<{0}s>[0-9]))"
+_FRACTION = re.compile(
+    r"(?P<sign>[+-]?)\s*(?:(?P<whole>[0-9]+)\s*)?\\frac\s*" + _PART.format("num") + r"\s*" + _PART.format("den")
+)
+_SLASH = re.compile(r"(?P<sign>[+-]?)\s*(?:(?P<whole>[0-9]+)\s+)?(?P<num>[0-9]+)\s*/\s*(?P<den>[+-]?[0-9]+)")
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+
+_UNITS = {
+    "millimetre": "mm millimeter millimeters millimetre millimetres",
+    "centimetre": "cm centimeter centimeters centimetre centimetres",
+    "metre": "meter meters metre metres",
+    "kilometre": "km kilometer kilometers kilometre kilometres",
+    "inch": "inch inches",
+    "foot": "ft foot feet",
+    "yard": "yd yard yards",
+    "mile": "mi mile miles",
+    "gram": "gram grams",
+    "kilogram": "kg kilogram kilograms",
+    "pound": "lb lbs pound pounds",
+    "second": "sec second seconds",
+    "minute": "min minute minutes",
+    "hour": "hr hrs hour hours",
+    "day": "day days",
+    "week": "week weeks",
+    "month": "month months",
+    "year": "yr yrs year years",
+    "litre": "liter liters litre litres",
+    "millilitre": "ml milliliter milliliters millilitre millilitres",
+    "dollar": "usd dollar dollars bucks",
+    "cent": "cent cents",
+    "degree": "deg degree degrees",
+    "radian": "rad radian radians",
+    "unit": "unit units",
+    "mph": "mph",
+    "other": "sq cu square cubic euro euros rupees yuan points point people students ways per mm cm",
+}
+_UNIT_OF = {word: name for name, words in reversed(_UNITS.items()) for word in words.split()}
+_TAIL_SHIFT = 100
+_TAIL = re.compile(
+    r"\s*(?:\\text\s*\{(?P<text>[^{}]*)\}(?:\s*\^\s*(?:\{\s*\d\s*\}|\d))?"
+    r"|\^\s*(?:\{\s*\\circ\s*\}|\\circ)(?P<circle>)"
+    r"|(?P<sup>(?<=[A-Za-z])\s?\^\s*(?:\{\s*\d\s*\}|\d))"
+    r"|(?P<word>(?<![A-Za-z\\])[A-Za-z]+))\s*$"
+)
+_NO_UNIT = frozenset("pi sqrt frac sin cos tan log ln exp and or if where mod max min inf to i e".split()) - {"min"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number:
+    """An exact number as it was written."""
+
+    value: Fraction
+    percent: bool = False
+    digits: int = 0
+    """Significant digits, where it was written as a decimal; 0 for integers and fractions, which claim exactness."""
+    step: Fraction = Fraction(0)
+    """One unit in the last written place of a decimal."""
+
+
+def read_number(text: str) -> Number | None:
+    """Return the number that the whole of a normalised `text` is, or None where it is none or too long to hold."""
+    percent = text.endswith("%")
+    if percent:
+        text = text[:-1].rstrip()
+    if len(text) > _LONGEST_DIGITS:
+        return None
+    if _INTEGER.fullmatch(text):
+        return Number(value=Fraction(int(text)), percent=percent)
+    found = _NUMBER.fullmatch(text)
+    if found:
+        return _decimal(found, percent=percent)
+    found = _FRACTION.fullmatch(text) or _SLASH.fullmatch(text)
+    return _fraction(found, percent=percent) if found else None
+
+
+def same_integer(left: str, right: str) -> bool | None:
+    """Compare two integers of any length by their digits; None where one is no integer."""
+    if not (_INTEGER.fullmatch(left) and _INTEGER.fullmatch(right)):
+        return None
+
+    def canonical(text: str) -> str:
+        digits = text.lstrip("+-").lstrip("0") or "0"
+        return "-" + digits if text.startswith("-") and digits != "0" else digits
+
+    return canonical(left) == canonical(right)
+
+
+def _decimal(found: re.Match[str], *, percent: bool) -> Number | None:
+    whole = found["plain"] or (found["grouped"] or found["spaced"]) + (found["gtail"] or found["stail"] or "")
+    whole = whole.replace(",", "").replace(" ", "")
+    power = found["e"] or found["p"] or found["q"] or found["r"]
+    exponent = int(power.replace(" ", "")) if power else 0
+    if abs(exponent) > _LARGEST_EXPONENT:
+        return None
+    value = Fraction(whole + "0" if whole.endswith(".") else whole) * Fraction(10) ** exponent
+    step, digits = Fraction(0), 0
+    if "." in whole and not whole.endswith("."):
+        step = Fraction(10) ** (exponent - len(whole.partition(".")[2]))
+        digits = len(whole.replace(".", "").lstrip("0"))
+    return Number(value=-value if found["sign"] == "-" else value, percent=percent, digits=digits, step=step)
+
+
+def _fraction(found: re.Match[str], *, percent: bool) -> Number | None:
+    groups = found.groupdict()
+    top, bottom = (int(groups[name] or groups.get(name + "s") or 0) for name in ("num", "den"))
+    if bottom == 0:
+        return None
+    value = Fraction(top, bottom)
+    if groups["whole"] is not None:
+        if not 0 <= value < 1:
+            # 3\frac{5}{2} is as likely a product as a mixed number.
+            return None
+        value += int(groups["whole"])
+    return Number(value=-value if groups["sign"] == "-" else value, percent=percent)
+
+
+def comma_as_point(text: str) -> Number | None:
+    """Return what `1000,99` is to those who write a decimal comma."""
+    return read_number(text.replace(",", ".")) if _DECIMAL_COMMA.fullmatch(text) else None
+
+
+def same_number(left: Number, right: Number) -> bool:
+    """Say whether two numbers are the same answer.
+
+    Exactly equal; or the one is a decimal of at least six significant digits that rounds (or cuts) the other; or one
+    carries a percent sign and the other does not, where both 10 and 0.1 are taken for 10 %.
+    """
+    pairs = [(left.value, right.value)]
+    if left.percent != right.percent:
+        pairs.append((left.value / 100, right.value) if left.percent else (left.value, right.value / 100))
+    return any(a == b or close(a, b, left) or close(b, a, right) for a, b in pairs)
+
+
+def close(decimal: Fraction, exact: Fraction, number: Number) -> bool:
+    """Say whether `decimal`, as long as `number` was written, stands for `exact`."""
+    if number.digits < 6 or number.step == 0:
+        return False
+    step = number.step * (decimal / number.value) if number.value else number.step
+    # Fifteen digits and more are a float that was printed: its last ones are noise.
+    noise = abs(exact) * Fraction(1, 10**14) if number.digits >= 15 else Fraction(0)
+    return abs(decimal - exact) <= max(abs(step), noise) and (decimal < 0) == (exact < 0)
+
+
+def strip_unit(text: str) -> tuple[str, str]:
+    """Split `10 cm^2` into `10` and the unit's name; what is no known unit is called `other`, no unit is empty.
+
+    A unit follows a digit, a brace or a bracket; words of one letter are variables; glued words (`2xy`) must be known.
+    """
+    unit = ""
+    for _ in range(12):
+        shift = max(0, len(text) - _TAIL_SHIFT)
+        found = _TAIL.search(text, shift)
+        if not found or found.start() == 0:
+            return text, unit
+        rest = text[: found.start()].rstrip(" ,-/")
+        name = _unit_name(found, glued=text[found.start() - 1].isdigit() and not found[0].startswith(" "))
+        if not name or not rest or (not found["sup"] and not re.search(r"[0-9A-Za-z})\]|%.]$", rest)):
+            return text, unit
+        if found["sup"]:
+            # `cm^2`: look at the word before; `x^2` ends here.
+            inner, inner_unit = strip_unit(rest)
+            return (inner, inner_unit) if inner_unit else (text, unit)
+        text, unit = rest, name if not unit or unit == "other" else unit
+    return text, unit
+
+
+def _unit_name(found: re.Match[str], *, glued: bool) -> str:
+    if found["circle"] is not None:
+        return "degree"
+    if found["sup"]:
+        return "other"
+    if found["text"] is not None:
+        words = found["text"].strip(" .,").lower()
+        return "" if words in {"and", "or", "i", "e", "if"} else _UNIT_OF.get(words, "other")
+    word = found["word"].lower()
+    if word in _UNIT_OF:
+        return _UNIT_OF[word]
+    return "" if glued or len(word) < 2 or word in _NO_UNIT else "other"
