@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -53,8 +53,10 @@ class Library:
             raise UsageError(f"There is no folder {self.path.parent} to keep the library in. Make it first: mkdir -p {self.path.parent}")
         try:
             self._lock = WriterLock(self.path)
+            if version is None:
+                _make(self.path)
             self._writer = self._connect(read_only=False)
-            _migrate(self._writer, version or 0)
+            _migrate(self._writer, version or len(MIGRATIONS))
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise environment_error(error, self.path) from error
@@ -71,14 +73,13 @@ class Library:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
-        connection.create_function("unpack", 1, unpack, deterministic=True)
-        connection.create_function("thinking_of", 2, _thinking_of, deterministic=True)
-        connection.create_function("answer_of", 2, _answer_of, deterministic=True)
+        _add_functions(connection)
         return connection
 
     def close(self) -> None:
         """Close the file and let the next writer in."""
-        for connection in (self._writer, getattr(self, "_reader", None)):
+        # The writer last: only it can fold the write-ahead log back into the file.
+        for connection in (getattr(self, "_reader", None), self._writer):
             if connection is not None:
                 connection.close()
         self._writer = None
@@ -147,7 +148,11 @@ def environment_error(error: Exception, path: Path) -> LibraryError | SetupError
 
 
 def _checked_version(path: Path) -> int | None:
-    """Return how many migrations the file has had, or None where there is no file yet; touches nothing."""
+    """Return how many migrations the file has had, or None where there is no file yet; changes nothing.
+
+    The mark that a file is ours is in its first page from the moment it appears (`_make`), so it is read as bytes:
+    SQLite would leave files beside a foreign database.
+    """
     try:
         if not path.exists() or (path.is_file() and path.stat().st_size == 0):
             return None
@@ -155,13 +160,31 @@ def _checked_version(path: Path) -> int | None:
             header = file.read(100)
     except OSError as error:
         raise LibraryError(f"{path} cannot be read: {error.strerror}.") from error
-    not_ours = LibraryError(f"{path} is not a Gradatim library; it was left as it is. Name another file with --library.")
     if len(header) < 100 or header[:16] != _MAGIC or int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        raise not_ours
-    version = int.from_bytes(header[60:64], "big")
+        raise LibraryError(f"{path} is not a Gradatim library; it was left as it is. Name another file with --library.")
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        with closing(connection):
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.Error as error:
+        raise environment_error(error, path) from error
     if version > len(MIGRATIONS):
-        raise LibraryError(f"{path} was made by a newer Gradatim (tables {version}, this one knows {len(MIGRATIONS)}); it was left as it is. Upgrade: pip install -U gradatim")
+        raise LibraryError(
+            f"{path} was made by a newer Gradatim (tables {version}, this one knows {len(MIGRATIONS)}); it was left as it is. "
+            "Upgrade: pip install -U gradatim"
+        )
     return version
+
+
+def _make(path: Path) -> None:
+    """Make an empty library that appears whole: under another name, then renamed."""
+    unfinished = path.with_name(path.name + ".new")
+    unfinished.unlink(missing_ok=True)
+    with closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
+        _add_functions(connection)
+        connection.execute("PRAGMA synchronous = FULL")
+        _migrate(connection, 0)
+    unfinished.replace(path)
 
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:
@@ -169,6 +192,13 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
         connection.executescript(
             f"BEGIN IMMEDIATE;\n{script}\nPRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {number};\nCOMMIT;"
         )
+
+
+def _add_functions(connection: sqlite3.Connection) -> None:
+    """Give SQL the words that the views use."""
+    connection.create_function("unpack", 1, unpack, deterministic=True)
+    connection.create_function("thinking_of", 2, _thinking_of, deterministic=True)
+    connection.create_function("answer_of", 2, _answer_of, deterministic=True)
 
 
 def _thinking_of(content: str | bytes, reasoning: str | bytes) -> str:

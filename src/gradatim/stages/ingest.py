@@ -19,13 +19,14 @@ from gradatim.checkers.choice import ChoiceChecker
 from gradatim.checkers.math import MathChecker
 from gradatim.formats import presets
 from gradatim.formats.fields import question_fields
+from gradatim.formats.jsontext import encode
 from gradatim.formats.read import rows
 from gradatim.formats.row import BadRow, Row
 from gradatim.library import questions
 from gradatim.library.questions import Dropped
 from gradatim.library.text import unpack
 from gradatim.method.contamination import NgramIndex
-from gradatim.method.near import bands, is_near
+from gradatim.method.near import bands, near_duplicate
 from gradatim.progress import Progress, Tick, silent
 from gradatim.types import Domain, Outcome, Question, content_id
 
@@ -193,13 +194,13 @@ class _Intake:
             keys,
         )
         for id_, prompt in found:
-            similarity = is_near(question.prompt, unpack(prompt), self._settings.near or 1.0)
+            similarity = near_duplicate(question.prompt, unpack(prompt), self._settings.near or 1.0)
             if similarity is not None:
                 return f"{id_} (similarity {similarity:.2f})"
         return ""
 
     def _drop(self, connection: sqlite3.Connection, row: Row | BadRow, reason: str, detail: str) -> None:
-        body = row.text if isinstance(row, BadRow) else row.as_json()
+        body = row.text if isinstance(row, BadRow) else encode(dict(row.data)).decode()
         key = content_id(reason, body)
         self._bodies[key] += 1
         row_id = content_id(key, str(self._bodies[key]))
@@ -220,7 +221,7 @@ def _evaluation_index(library: Library, ngram: int) -> NgramIndex | None:
     sets = [one for one in questions.sets(library) if one.purpose == "eval"]
     if not sets or not ngram:
         return None
-    index = NgramIndex(n=ngram)
+    index = NgramIndex(words=ngram)
     for one in sets:
         for page in questions.pages(library, [one]):
             for question in page.values():
