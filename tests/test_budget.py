@@ -33,7 +33,7 @@ def test_tokens_never_exceed_the_limit(requests):
         if under_way and data.draw(st.booleans()):
             settle(budget, *under_way.pop(0), data)
         assert budget.spent_tokens <= 12_000
-    for reservation, how in under_way:
+    for reservation, _ in under_way:
         budget.assume_worst(reservation)
     assert budget.spent_tokens <= 12_000
     assert budget.open == 0
@@ -102,7 +102,7 @@ def test_nothing_sent_costs_nothing():
 
 
 def test_a_long_template_is_learnt_once():
-    """A prompt longer than its bound raises the bound of later ones by what was missing, however many were under way."""
+    """A prompt longer than its bound raises the bound of later ones by what was missing, whatever was under way."""
     budget = Budget(tokens=100_000)
     together = [budget.reserve(100, 10) for _ in range(5)]
     for reservation in together:

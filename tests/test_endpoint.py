@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_server import Answer, Scripted
 
 from gradatim.errors import ItemFault, SetupError, UsageError
 from gradatim.models.chat import Collector
@@ -19,6 +18,7 @@ from gradatim.models.faults import Overloaded, Refused, Retry, Stop
 from gradatim.models.mock_server import MockServer, MockSettings
 from gradatim.models.statuses import retry_after
 from gradatim.types import Message, Request, Sampling
+from scripted_server import Answer, Scripted
 
 CASES = json.loads((Path(__file__).parent / "cases" / "responses.json").read_text(encoding="utf-8"))
 OK = Answer(parts=[b'{"choices":[{"message":{"content":"4"},"finish_reason":"stop"}]}'])
@@ -130,7 +130,7 @@ def test_request_on_the_wire():
 
 @pytest.mark.parametrize("extra", ["[1]", "{", '{"n": 4}', '{"messages": []}', '{"max_tokens": 5}'])
 def test_bad_extra_body(extra):
-    """An extra_body that is no object, or sets what Gradatim sets, is a mistake of the settings and not of the model."""
+    """An extra_body that is no object, or sets what Gradatim sets, is a mistake in the settings, and no fault."""
     with Scripted(OK) as server, pytest.raises(UsageError, match="extra_body"):
         ask(Endpoint(name="m", base_url=server.url), a_request(extra_body=extra))
 
