@@ -361,3 +361,16 @@ def test_retry_after_seconds(seconds):
 def test_retry_after_other(value, expected):
     """Dates count from now, the past is now, and what is neither is nothing."""
     assert retry_after(value, now=1445412480.0) == expected
+
+
+def test_proxy_of_the_environment(monkeypatch):
+    """Other machines are reached through the proxy that the environment names, this machine never is."""
+    with Scripted(OK) as proxy:
+        address = proxy.url.removesuffix("/v1")
+        monkeypatch.setenv("http_proxy", address)
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert ask(Endpoint(name="m", base_url="http://model.invalid/v1")).content == "4"
+        assert proxy.heads[0].startswith("POST http://model.invalid/v1/chat/completions")
+        with Scripted(OK) as server:
+            assert ask(Endpoint(name="m", base_url=server.url)).content == "4"
+            assert len(server.heads) == 1

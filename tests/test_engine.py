@@ -192,13 +192,15 @@ def test_wrong_key_ends_the_run(monkeypatch):
 
 def test_overload_pauses_everyone():
     """After a Retry-After nobody sends anything before its end."""
-    times = []
+    times, pauses = [], []
     with Scripted(Answer(parts=[b"{}"], status=429, headers={"Retry-After": "0.6"}), OK) as server:
         start = time.monotonic()
         run = Run(server.url, Feed(6), concurrency=1, on_reply=lambda *_: times.append(time.monotonic() - start))
+        threading.Timer(0.3, lambda: pauses.append(run.engine.stats.paused)).start()
         stats = run.start()
         assert len(server.heads) == 7
     assert min(times) >= 0.6
+    assert 0 < max(pauses) <= 0.6
     assert (stats.overloads, stats.retries, stats.faults) == (1, 1, 0)
 
 

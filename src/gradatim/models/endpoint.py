@@ -308,8 +308,13 @@ async def _read(response: aiohttp.ClientResponse, collector: Collector) -> None:
 
 
 def _proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment names for this URL. Once per session: aiohttp would ask per request."""
+    """Return the proxy that the environment names for this URL; none for this machine itself.
+
+    Once per session: aiohttp would read the environment for every request.
+    """
     from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - importing gradatim must stay cheap
 
     parts = urlsplit(url)
-    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+    if parts.hostname in {"localhost", "127.0.0.1", "::1"} or proxy_bypass(parts.netloc):
+        return None
+    return getproxies().get(parts.scheme)

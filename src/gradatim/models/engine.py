@@ -87,7 +87,10 @@ class Engine:
     def stats(self) -> EngineStats:
         """The counts so far. May be read from any thread."""
         cost = self._budget.spent_money - self._counts.cost_before if self._budget else 0.0
-        return self._counts.snapshot(in_flight=len(self._asking), limit=self._limiter.limit, cost=cost)
+        limiter = self._limiter
+        return self._counts.snapshot(
+            in_flight=len(self._asking), limit=limiter.limit, paused=limiter.paused_for, cost=cost
+        )
 
     def run(self) -> EngineStats:
         """Run until the feed is closed and everything is answered or given up. Returns the final counts. Once only.
