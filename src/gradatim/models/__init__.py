@@ -19,5 +19,5 @@ class Model(Protocol):
         ...
 
     async def close(self) -> None:
-        """End the connections."""
+        """End the connections. A later `ask` opens new ones: one model serves several runs."""
         ...

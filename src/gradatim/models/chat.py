@@ -235,7 +235,8 @@ class Collector:
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()
         for line in lines:
-            self._line(line)
+            if len(line) > 1:
+                self._line(line)
 
     def _line(self, line: bytes) -> None:
         if not line.startswith(b"data:"):

@@ -39,18 +39,20 @@ def checked_url(base_url: str) -> str:
     A password or query in a URL would reach logs and libraries, so both are refused, and not repeated in the error.
     """
     url = base_url.strip().rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"}:
-        raise UsageError(f"base_url {base_url!r} has no http:// or https:// in front: write http://localhost:8000/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if "@" in url or "?" in url or "#" in url:
         raise UsageError(
-            f"base_url for {parts.hostname} holds a password, query or fragment: "
-            "leave it out, and name the variable that holds the key with api_key_env"
+            "base_url holds a password, query or fragment: leave it out, "
+            "and name the environment variable that holds the key with api_key_env"
         )
     try:
+        parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise UsageError(f"base_url {base_url!r} has no valid port ({error}): write host:8000") from error
+        raise UsageError(
+            f"base_url {base_url!r} has no valid host and port ({error}): write http://host:8000/v1"
+        ) from error
+    if parts.scheme not in {"http", "https"}:
+        raise UsageError(f"base_url {base_url!r} has no http:// or https:// in front: write http://localhost:8000/v1")
     if not host or re.search(r"\s", url):
         raise UsageError(f"base_url {base_url!r} names no host: write http://localhost:8000/v1")
     for ending in ("/chat/completions", "/completions", "/models"):
@@ -306,8 +308,13 @@ async def _read(response: aiohttp.ClientResponse, collector: Collector) -> None:
 
 
 def _proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment names for this URL. Once per session: aiohttp would ask per request."""
+    """Return the proxy that the environment names for this URL; none for this machine itself.
+
+    Once per session: aiohttp would read the environment for every request.
+    """
     from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - importing gradatim must stay cheap
 
     parts = urlsplit(url)
-    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+    if parts.hostname in {"localhost", "127.0.0.1", "::1"} or proxy_bypass(parts.netloc):
+        return None
+    return getproxies().get(parts.scheme)

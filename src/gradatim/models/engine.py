@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,10 +18,11 @@ from gradatim.errors import GradatimError, ItemFault, LimitError, SetupError
 from gradatim.models.budget import prompt_bound
 from gradatim.models.faults import ModelFault, Overloaded, Stop
 from gradatim.models.limiter import Limiter
+from gradatim.models.loops import run_async, sigint_is_free
 from gradatim.models.pace import Counts, EngineSettings, EngineStats, Tries, bug
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from gradatim.models import Model
     from gradatim.models.budget import Budget, Reservation
@@ -87,7 +87,10 @@ class Engine:
     def stats(self) -> EngineStats:
         """The counts so far. May be read from any thread."""
         cost = self._budget.spent_money - self._counts.cost_before if self._budget else 0.0
-        return self._counts.snapshot(in_flight=len(self._asking), limit=self._limiter.limit, cost=cost)
+        limiter = self._limiter
+        return self._counts.snapshot(
+            in_flight=len(self._asking), limit=limiter.limit, paused=limiter.paused_for, cost=cost
+        )
 
     def run(self) -> EngineStats:
         """Run until the feed is closed and everything is answered or given up. Returns the final counts. Once only.
@@ -100,29 +103,7 @@ class Engine:
         What a callback or the feed raises is raised here. Whatever ends a run, answers under way are waited for and
         handed over before it does, `stop`, SIGINT and the end of the time excepted, which wait a limited time.
         """
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return run_async(self._main())
-        thread_error: list[BaseException] = []
-
-        def body() -> None:
-            try:
-                run_async(self._main())
-            except BaseException as error:  # noqa: BLE001 - carried over to the caller's thread, whatever it is
-                thread_error.append(error)
-
-        thread = threading.Thread(target=body, name="gradatim-engine")
-        thread.start()
-        try:
-            thread.join()
-        except KeyboardInterrupt:
-            self.stop()
-            thread.join()
-            raise
-        if thread_error:
-            raise thread_error[0]
-        return self.stats
+        return run_async(self._main(), on_interrupt=self.stop)
 
     def wake(self) -> None:
         """Say that `take` may have something again. From any thread."""
@@ -141,7 +122,7 @@ class Engine:
     async def _main(self) -> EngineStats:
         loop = self._loop = asyncio.get_running_loop()
         self._counts.start(self._budget.spent_money if self._budget else 0.0)
-        handles_sigint = _catches_sigint()
+        handles_sigint = sigint_is_free()
         if handles_sigint:
             loop.add_signal_handler(signal.SIGINT, self._sigint)
         self._workers = [loop.create_task(self._worker()) for _ in range(self._settings.concurrency)]
@@ -398,21 +379,6 @@ class Engine:
     def _cancel_all(self) -> None:
         for worker in self._workers:
             worker.cancel()
-
-
-def run_async(main: Coroutine[Any, Any, EngineStats]) -> EngineStats:
-    """Run on a new event loop."""
-    with asyncio.Runner() as runner:
-        return runner.run(main)
-
-
-def _catches_sigint() -> bool:
-    """Whether SIGINT is ours to catch: on the main thread, unless the caller has a handler of its own."""
-    if threading.current_thread() is not threading.main_thread():
-        return False
-    # asyncio.Runner has put its own in place of Python's; anything else is the caller's.
-    handler = signal.getsignal(signal.SIGINT)
-    return getattr(getattr(handler, "func", None), "__qualname__", "") == "Runner._on_sigint"
 
 
 def _call(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

@@ -24,6 +24,7 @@ _PROMPT_NAMES = ("prompt", "problem", "question")
 _REFERENCE_NAMES = ("reference", "answer")
 _NUMBER = re.compile(r"\d+")
 _CALCULATION = re.compile(r"<<[^>]*>>")
+_BLANK_LINE = re.compile(r"\n\s*\n")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\])")
 _INDEXED_WORDS = 5
 _TAG, _TAG_ID = "<extra_0>", 151651
@@ -55,12 +56,14 @@ class Said:
 
 
 def _steps_of(solution: str) -> tuple[str, ...]:
-    """Split a worked solution on lines, or on sentences where it is one line."""
-    clean = _CALCULATION.sub("", solution)
-    lines = [" ".join(line.split()) for line in clean.splitlines() if line.strip()]
+    """Split a worked solution on blank lines; where it has none, on lines; where it is one line, on sentences."""
+    clean = _CALCULATION.sub("", solution).strip()
+    lines = _BLANK_LINE.split(clean)
+    if len(lines) == 1:
+        lines = [" ".join(line.split()) for line in clean.splitlines()]
     if len(lines) == 1:
         lines = _SENTENCE.split(lines[0])
-    return tuple(line.replace(r"\boxed", r"\text") for line in lines)
+    return tuple(line.replace(r"\boxed", r"\text") for line in lines if line)
 
 
 def _row(row: Any, place: str) -> tuple[str, Script]:

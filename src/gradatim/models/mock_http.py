@@ -226,7 +226,8 @@ class Connection(asyncio.Protocol):
         if kind == "slow":
             self._drip(pieces, digest)
         elif kind == "hang":
-            self._transport.write(pieces[0] if digest[0] % 2 else b"")
+            # Nothing at all, or a beginning: both were seen.
+            self._transport.write(b"".join(pieces)[: 200 * (digest[0] % 2)])
         elif kind == "drop":
             if digest[0] % 2:
                 half = b"".join(pieces)

@@ -66,6 +66,8 @@ class EngineStats:
     in_flight: int
     limit: int
     """How many requests may be under way now."""
+    paused: float
+    """Seconds until requests are sent again, because the server asked for a pause; 0 when they are."""
     started: float
     """When the run began, in seconds since 1970; 0 before."""
     seconds: float
@@ -106,7 +108,7 @@ class Counts:
         self.reasoning_tokens += usage.reasoning or 0
         self.cached_tokens += usage.cached or 0
 
-    def snapshot(self, *, in_flight: int, limit: int, cost: float) -> EngineStats:
+    def snapshot(self, *, in_flight: int, limit: int, paused: float, cost: float) -> EngineStats:
         """Return the counts as they are now."""
         until = time.monotonic() if self._ended is None else self._ended
         return EngineStats(
@@ -122,6 +124,7 @@ class Counts:
             cost=cost,
             in_flight=in_flight,
             limit=limit,
+            paused=paused,
             started=self.started,
             seconds=until - self._began if self.started else 0.0,
         )

@@ -98,7 +98,7 @@ def fault_of(status: int, body: bytes, *, wait: float | None = None, key_hint: s
         key_hint: what the user can do about the key, for 401, 402 and 403.
     """
     text = " ".join(error_text(body).split())
-    reason, said = f"http_{status}", f"HTTP {status}: {text[:300]}"
+    reason, said = f"http_{status}", f"HTTP {status}: {text[:240]}"
     lower = text.lower()
     fault: ModelFault
     if status == 403 and ("flagged" in lower or "moderation" in lower):
