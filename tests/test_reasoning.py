@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradatim.models.reasoning import split_reasoning
+from gradatim.reasoning import split_reasoning
 
 CASES = json.loads((Path(__file__).parent / "cases" / "reasoning.json").read_text(encoding="utf-8"))
 PIECES = st.lists(st.sampled_from(["<think>", "</think>", "[THINK]", "[/THINK]", "a", " ", "\n", "think", "<", "42"]))
