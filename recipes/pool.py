@@ -1,6 +1,6 @@
 """Writes the demo's questions: word problems of one to five steps, made from a seed, with worked solutions.
 
-    python recipes/pool.py POOL.jsonl --questions 400 --seed 1
+python recipes/pool.py POOL.jsonl --questions 400 --seed 1
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """A table of settings: frozen, and an unknown key is an error."""
 
 
-class IngestSettings(_Settings):
+class IngestSettings(_Settings, frozen=True):
     """`[[ingest]]`: one file or dataset of questions, and how its columns are read."""
 
     path: str
@@ -39,14 +39,14 @@ class IngestSettings(_Settings):
     config_name: str | None = None
     """A Hugging Face dataset's configuration."""
     fields: dict[str, str] = {}
-    """Columns that are not recognised by the shape of the rows: `prompt = "problem"`, `reference = "answer"`, `solution = "solution"`: our field = their column."""
+    """What the rows' shape does not tell: our field (`prompt`, `reference`, `solution`, `choices`) = their column."""
     near: float | None = 0.85
     """Jaccard similarity from which two prompts with the same numbers count as near duplicates; 0 turns it off."""
     ngram: int = 13
     """Words in a row shared with an evaluation question that count as contamination; 0 turns it off."""
 
 
-class PriceSettings(_Settings):
+class PriceSettings(_Settings, frozen=True):
     """`price` of a model, in your currency per million tokens."""
 
     input: float = 0.0
@@ -55,7 +55,7 @@ class PriceSettings(_Settings):
     output: float = 0.0
 
 
-class ModelSettings(_Settings):
+class ModelSettings(_Settings, frozen=True):
     """`[models.NAME]`: an OpenAI-compatible chat server and the model on it."""
 
     model: str
@@ -77,7 +77,7 @@ class ModelSettings(_Settings):
     price: PriceSettings | None = None
 
 
-class BudgetSettings(_Settings):
+class BudgetSettings(_Settings, frozen=True):
     """`budget`: limits that are reserved for before a request is sent."""
 
     tokens: int | None = None
@@ -87,7 +87,7 @@ class BudgetSettings(_Settings):
     hours: float | None = None
 
 
-class _Asking(_Settings):
+class _Asking(_Settings, frozen=True):
     """How a model is asked; common to `[attempt]` and `[teach]`."""
 
     temperature: float | None = None
@@ -103,12 +103,17 @@ class _Asking(_Settings):
     def sampling(self) -> Sampling:
         """Return what tells two attempts' settings apart."""
         return Sampling(
-            temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens, seed=self.seed, system=self.system,
-            template=self.template, extra_body=json.dumps(self.extra_body, sort_keys=True),
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+            system=self.system,
+            template=self.template,
+            extra_body=json.dumps(self.extra_body, sort_keys=True),
         )
 
 
-class AttemptSettings(_Asking):
+class AttemptSettings(_Asking, frozen=True):
     """`[attempt]`: the base model answers every question."""
 
     model: str = "base"
@@ -121,7 +126,7 @@ class AttemptSettings(_Asking):
     """Ask at most so many questions in this run."""
 
 
-class VerifySettings(_Settings):
+class VerifySettings(_Settings, frozen=True):
     """`[verify]`: limits of the checkers' worker processes."""
 
     deadline: float = 5.0
@@ -130,7 +135,7 @@ class VerifySettings(_Settings):
     workers: int = 1
 
 
-class PrmSettings(_Settings):
+class PrmSettings(_Settings, frozen=True):
     """`[prm]`: the process reward model that scores wrong attempts."""
 
     model: str
@@ -146,15 +151,15 @@ class PrmSettings(_Settings):
     device: str = "auto"
 
 
-class GradeSettings(_Settings):
+class GradeSettings(_Settings, frozen=True):
     """`[grade]`: how evidence becomes a level."""
 
     rule: Literal["paper", "rate"] = "paper"
     cuts: list[float] | Literal["quintiles"] | None = None
-    """None: the rule's default. `quintiles` (paper rule): five levels of equal size among this model's wrong answers."""
+    """None: the rule's default. `quintiles` (paper rule): five levels of equal size among the wrong answers."""
 
 
-class SampleSettings(_Settings):
+class SampleSettings(_Settings, frozen=True):
     """`[sample]`: a named draw."""
 
     name: str = "draw"
@@ -172,7 +177,7 @@ class SampleSettings(_Settings):
     sets: list[str] | None = None
 
 
-class TeachSettings(_Asking):
+class TeachSettings(_Asking, frozen=True):
     """`[teach]`: the teacher writes chains until each level's quota of verified ones is met."""
 
     model: str = "teacher"
@@ -185,7 +190,7 @@ class TeachSettings(_Asking):
     """What counts towards the quota; `any` takes a wrong chain too, if it is not cut off."""
 
 
-class CurateSettings(_Settings):
+class CurateSettings(_Settings, frozen=True):
     """`[curate]`: which chains are kept."""
 
     keep: Literal["correct", "any"] = "correct"
@@ -198,7 +203,7 @@ class CurateSettings(_Settings):
     """Scripts that a chain may be written in, as `["latin"]`; none checks nothing."""
 
 
-class ExportSettings(_Settings):
+class ExportSettings(_Settings, frozen=True):
     """`[export]`: the training file."""
 
     out: str = "chains.jsonl"
@@ -211,7 +216,7 @@ class ExportSettings(_Settings):
     """Further columns; `model` is the teacher."""
 
 
-class Config(_Settings):
+class Config(_Settings, frozen=True):
     """The whole of `gradatim.toml`."""
 
     library: str = "library.db"
@@ -231,7 +236,10 @@ class Config(_Settings):
         if name in self.models:
             return self.models[name]
         there = f" There are: {', '.join(self.models)}." if self.models else ""
-        raise UsageError(f'No [models.{name}] is set.{there} Add it to gradatim.toml with model = "NAME" and base_url = "http://.../v1".')
+        raise UsageError(
+            f'No [models.{name}] is set.{there} Add it to gradatim.toml with model = "NAME" and '
+            'base_url = "http://.../v1".'
+        )
 
 
 def load(path: str | Path) -> Config:
@@ -280,11 +288,18 @@ def check(config: Config, place: str) -> None:
             raise UsageError(f"{place}: [{table}] template must hold {{prompt}}, where the question goes.")
     for name, model in config.models.items():
         if looks_like_key(model.api_key_env):
-            raise UsageError(f"{place}: [models.{name}] api_key_env must be the NAME of an environment variable, not a key. Keys stand in no file.")
+            raise UsageError(
+                f"{place}: [models.{name}] api_key_env must be the NAME of an environment variable, "
+                "not a key. Keys stand in no file."
+            )
     if config.grade.rule == "rate" and config.grade.cuts == "quintiles":
-        raise UsageError(f'{place}: [grade] cuts = "quintiles" belongs to rule = "paper"; the rate rule takes five numbers.')
+        raise UsageError(
+            f'{place}: [grade] cuts = "quintiles" belongs to rule = "paper"; the rate rule takes five numbers.'
+        )
     if config.prm is not None and config.prm.backend == "pooling" and config.prm.base_url is None:
-        raise UsageError(f'{place}: [prm] backend = "pooling" needs base_url = "http://.../v1", where vLLM serves the PRM.')
+        raise UsageError(
+            f'{place}: [prm] backend = "pooling" needs base_url = "http://.../v1", where vLLM serves the PRM.'
+        )
 
 
 def looks_like_key(name: str | None) -> bool:
@@ -328,9 +343,18 @@ def _sentence(error: str) -> str:
 def _table_at(place: str) -> list[str]:
     """Return the keys of the table that a path as `models[...].price` leads to."""
     tables: dict[str, type[_Settings]] = {
-        "ingest": IngestSettings, "models": ModelSettings, "attempt": AttemptSettings, "verify": VerifySettings, "prm": PrmSettings,
-        "grade": GradeSettings, "sample": SampleSettings, "teach": TeachSettings, "curate": CurateSettings,
-        "export": ExportSettings, "price": PriceSettings, "budget": BudgetSettings,
+        "ingest": IngestSettings,
+        "models": ModelSettings,
+        "attempt": AttemptSettings,
+        "verify": VerifySettings,
+        "prm": PrmSettings,
+        "grade": GradeSettings,
+        "sample": SampleSettings,
+        "teach": TeachSettings,
+        "curate": CurateSettings,
+        "export": ExportSettings,
+        "price": PriceSettings,
+        "budget": BudgetSettings,
     }
     names = re.findall(r"[a-z_]+", place)
     known = [tables[name] for name in names if name in tables]

@@ -38,8 +38,14 @@ class Ran:
     result: object
 
 
-def run(config: Config, *, until: str | None = None, allow_missing: bool = False, progress: Progress = silent,
-        report: Callable[[Ran], None] = lambda _: None) -> list[Ran]:
+def run(
+    config: Config,
+    *,
+    until: str | None = None,
+    allow_missing: bool = False,
+    progress: Progress = silent,
+    report: Callable[[Ran], None] = lambda _: None,
+) -> list[Ran]:
     """Run the stages up to and with `until`, from the folder that the settings' paths are relative to.
 
     `report` gets each stage's result as soon as it is there. A draw is not made while attempts are missing, since it
@@ -72,7 +78,9 @@ def stage_number(stage: str) -> int:
 def _check(config: Config, stages: tuple[str, ...]) -> None:
     """Find what is missing in the settings before any work starts."""
     if not config.ingest and not Path(config.library).exists():
-        raise UsageError('There is nothing to run yet: add an [[ingest]] table with path = "pool.jsonl" to gradatim.toml.')
+        raise UsageError(
+            'There is nothing to run yet: add an [[ingest]] table with path = "pool.jsonl" to gradatim.toml.'
+        )
     for stage, name in (("attempt", config.attempt.model), ("teach", config.teach.model)):
         if stage in stages:
             open_model(config.model(name))
@@ -91,7 +99,10 @@ def _complete(ran: list[Ran]) -> None:
                 "Run the same command to ask again, or draw without them: --allow-missing"
             )
         if isinstance(result, verify_stage.VerifyResult) and result.faults:
-            raise GradatimError(f"The checker could not judge all ({_counts(result.faults)}). Run the same command again, or draw without them: --allow-missing")
+            raise GradatimError(
+                f"The checker could not judge all ({_counts(result.faults)}). Run the same command "
+                "again, or draw without them: --allow-missing"
+            )
 
 
 def _taught(ran: list[Ran]) -> None:
@@ -117,8 +128,13 @@ def do_attempt(library: Library, config: Config, progress: Progress = silent) ->
     price = price_of(chosen)
     tokens, money = spent(library, Role.BASE, chosen.model)
     return attempt_stage.attempt(
-        library, open_model(chosen), config.attempt, engine=engine_settings(chosen), price=price,
-        budget=open_budget(config.attempt.budget, price, tokens=tokens, money=money), progress=progress,
+        library,
+        open_model(chosen),
+        config.attempt,
+        engine=engine_settings(chosen),
+        price=price,
+        budget=open_budget(config.attempt.budget, price, tokens=tokens, money=money),
+        progress=progress,
     )
 
 
@@ -128,13 +144,22 @@ def do_teach(library: Library, config: Config, draw: str, progress: Progress = s
     price = price_of(chosen)
     tokens, money = spent(library, Role.TEACHER, chosen.model, draw)
     return teach_stage.teach(
-        library, draw, open_model(chosen), config.teach, curate=config.curate, verify=config.verify,
-        engine=engine_settings(chosen), price=price,
-        budget=open_budget(config.teach.budget, price, tokens=tokens, money=money), progress=progress,
+        library,
+        draw,
+        open_model(chosen),
+        config.teach,
+        curate=config.curate,
+        verify=config.verify,
+        engine=engine_settings(chosen),
+        price=price,
+        budget=open_budget(config.teach.budget, price, tokens=tokens, money=money),
+        progress=progress,
     )
 
 
-def do_grade(library: Library, config: Config, progress: Progress = silent, *, model: str | None = None) -> list[grade_stage.GradeResult]:
+def do_grade(
+    library: Library, config: Config, progress: Progress = silent, *, model: str | None = None
+) -> list[grade_stage.GradeResult]:
     """Grade with the configured rule and PRM, of the models that were attempted or of one."""
     prm = None if config.prm is None else open_prm(config.prm)
     try:
@@ -151,7 +176,8 @@ def spent(library: Library, role: Role, model: str, draw: str | None = None) -> 
         inside = " AND a.question IN (SELECT i.question FROM draw_item i JOIN draw d ON d.pk = i.draw WHERE d.name = ?)"
         values.append(draw)
     sql = (
-        "SELECT coalesce(sum(coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)), 0), coalesce(sum(cost), 0.0) "
+        "SELECT coalesce(sum(coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)), "
+        "0), coalesce(sum(cost), 0.0) "
         f"FROM attempt a JOIN setting s ON s.pk = a.setting WHERE s.role = ? AND s.model = ?{inside}"
     )
     tokens, money = library.all(sql, values)[0]
@@ -166,7 +192,9 @@ def _teach(library: Library, config: Config, progress: Progress) -> list[object]
 def _curate(library: Library, config: Config, _: Progress) -> list[object]:
     draw = draws.chosen_draw(library, config.sample.name)
     if not draws.teacher_attempts(library, draw):
-        raise LimitError(f"The teacher has written nothing for {draw.name!r}; see the faults: gradatim query \"select * from faults\"")
+        raise LimitError(
+            f'The teacher has written nothing for {draw.name!r}; see the faults: gradatim query "select * from faults"'
+        )
     return [curate_stage.curate(library, config.sample.name, config.curate)]
 
 
@@ -174,8 +202,12 @@ _DO: dict[str, Callable[[Library, Config, Progress], list[object]]] = {
     "ingest": _ingest,
     "attempt": lambda library, config, progress: [do_attempt(library, config, progress)],
     "verify": lambda library, config, progress: [verify_stage.verify(library, config.verify, progress=progress)],
-    "grade": lambda library, config, progress: list(do_grade(library, config, progress, model=config.model(config.attempt.model).model)),
-    "sample": lambda library, config, _: [sample_stage.sample(library, config.sample, model=config.model(config.attempt.model).model)],
+    "grade": lambda library, config, progress: list(
+        do_grade(library, config, progress, model=config.model(config.attempt.model).model)
+    ),
+    "sample": lambda library, config, _: [
+        sample_stage.sample(library, config.sample, model=config.model(config.attempt.model).model)
+    ],
     "teach": _teach,
     "curate": _curate,
     "export": lambda library, config, _: [export_stage.export(library, config.sample.name, config.export)],

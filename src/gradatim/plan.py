@@ -40,24 +40,47 @@ def plan(config: Config) -> list[Planned]:
         return _from_nothing(config)
     with Library(config.library) as library:
         return [
-            _ingest(library, config), _attempt(library, config), _verify(library), _grade(library, config),
-            _sample(library, config), _teach(library, config), _curate(library, config), _export(config),
+            _ingest(library, config),
+            _attempt(library, config),
+            _verify(library),
+            _grade(library, config),
+            _sample(library, config),
+            _teach(library, config),
+            _curate(library, config),
+            _export(config),
         ]
 
 
 def _from_nothing(config: Config) -> list[Planned]:
-    first = Planned(stage="ingest", done=0, to_do=len(config.ingest), unit="sources", note=f"{config.library} will be made")
-    return [first, *(
-        Planned(stage=stage, done=0, to_do=None, unit=unit, note="known after ingest")
-        for stage, unit in (("attempt", "attempts"), ("verify", "verdicts"), ("grade", "questions"), ("sample", "draws"),
-                            ("teach", "chains"), ("curate", "attempts"), ("export", "files"))
-    )]
+    first = Planned(
+        stage="ingest", done=0, to_do=len(config.ingest), unit="sources", note=f"{config.library} will be made"
+    )
+    return [
+        first,
+        *(
+            Planned(stage=stage, done=0, to_do=None, unit=unit, note="known after ingest")
+            for stage, unit in (
+                ("attempt", "attempts"),
+                ("verify", "verdicts"),
+                ("grade", "questions"),
+                ("sample", "draws"),
+                ("teach", "chains"),
+                ("curate", "attempts"),
+                ("export", "files"),
+            )
+        ),
+    ]
 
 
 def _ingest(library: Library, config: Config) -> Planned:
     count = int(library.value("SELECT count(*) FROM question"))
-    return Planned(stage="ingest", done=count, to_do=None, unit="questions",
-                   note=f"{len(config.ingest)} sources, each read again only if it has changed")
+    return Planned(
+        stage="ingest",
+        done=count,
+        to_do=None,
+        unit="questions",
+        note=f"{len(config.ingest)} sources, each read again only if it has changed",
+    )
 
 
 def _attempt(library: Library, config: Config) -> Planned:
@@ -70,8 +93,17 @@ def _attempt(library: Library, config: Config) -> Planned:
     done = 0 if setting is None else attempts.count_done(library, setting, sets, config.attempt.samples)
     prompt, completion = _means(library, Role.BASE, chosen.model)
     return _costed(
-        Planned(stage="attempt", done=done, to_do=wanted - done, unit="attempts", at_most=(wanted - done) * config.attempt.max_tokens),
-        prompt, completion, wanted - done, price_of(chosen),
+        Planned(
+            stage="attempt",
+            done=done,
+            to_do=wanted - done,
+            unit="attempts",
+            at_most=(wanted - done) * config.attempt.max_tokens,
+        ),
+        prompt,
+        completion,
+        wanted - done,
+        price_of(chosen),
     )
 
 
@@ -82,14 +114,17 @@ def _setting(library: Library, role: Role, model: str, sampling: str) -> attempt
 def _means(library: Library, role: Role, model: str) -> tuple[float | None, float | None]:
     """Return mean prompt and completion tokens of this model's attempts so far (of the newest thousand)."""
     sql = (
-        "SELECT avg(prompt_tokens), avg(completion_tokens) FROM (SELECT a.prompt_tokens, a.completion_tokens FROM attempt a "
+        "SELECT avg(prompt_tokens), avg(completion_tokens) FROM (SELECT a.prompt_tokens, "
+        "a.completion_tokens FROM attempt a "
         "WHERE a.setting IN (SELECT pk FROM setting WHERE role = ? AND model = ?) ORDER BY a.pk DESC LIMIT 1000)"
     )
     prompt, completion = library.all(sql, (role, model))[0]
     return prompt, completion
 
 
-def _costed(planned: Planned, prompt: float | None, completion: float | None, requests: float, price: Price | None) -> Planned:
+def _costed(
+    planned: Planned, prompt: float | None, completion: float | None, requests: float, price: Price | None
+) -> Planned:
     """Add the estimate of tokens and cost, where this model has answered before."""
     if prompt is None or completion is None:
         note = "no estimate before the first answers; --limit 50 gives some" if requests else ""
@@ -100,15 +135,23 @@ def _costed(planned: Planned, prompt: float | None, completion: float | None, re
 
 def _with(planned: Planned, *, tokens: int | None = None, cost: float | None = None, note: str = "") -> Planned:
     return Planned(
-        stage=planned.stage, done=planned.done, to_do=planned.to_do, unit=planned.unit, at_most=planned.at_most,
-        tokens=tokens, cost=cost, note=note or planned.note,
+        stage=planned.stage,
+        done=planned.done,
+        to_do=planned.to_do,
+        unit=planned.unit,
+        at_most=planned.at_most,
+        tokens=tokens,
+        cost=cost,
+        note=note or planned.note,
     )
 
 
 def _verify(library: Library) -> Planned:
     total = int(library.value("SELECT count(*) FROM attempt"))
     judged = int(library.value("SELECT count(*) FROM (SELECT attempt FROM verdict GROUP BY attempt)"))
-    return Planned(stage="verify", done=judged, to_do=total - judged, unit="verdicts", note="a newer checker judges all again")
+    return Planned(
+        stage="verify", done=judged, to_do=total - judged, unit="verdicts", note="a newer checker judges all again"
+    )
 
 
 def _grade(library: Library, config: Config) -> Planned:
@@ -120,8 +163,13 @@ def _grade(library: Library, config: Config) -> Planned:
 
 def _sample(library: Library, config: Config) -> Planned:
     there = [one for one in draws.draws(library) if one.name == config.sample.name]
-    return Planned(stage="sample", done=len(there), to_do=1 - len(there), unit="draws",
-                   note=f"{config.sample.name}: {config.sample.size} by {config.sample.mix}")
+    return Planned(
+        stage="sample",
+        done=len(there),
+        to_do=1 - len(there),
+        unit="draws",
+        note=f"{config.sample.name}: {config.sample.size} by {config.sample.mix}",
+    )
 
 
 def _teach(library: Library, config: Config) -> Planned:
@@ -134,17 +182,33 @@ def _teach(library: Library, config: Config) -> Planned:
     prompt, completion = _means(library, Role.TEACHER, chosen.model)
     requests = missing / yield_
     return _costed(
-        Planned(stage="teach", done=chains, to_do=missing, unit="chains", at_most=missing * config.teach.tries * config.teach.max_tokens,
-                note=f"{yield_:.0%} of the answers verified so far" if rows else ""),
-        prompt, completion, requests, price_of(chosen),
+        Planned(
+            stage="teach",
+            done=chains,
+            to_do=missing,
+            unit="chains",
+            at_most=missing * config.teach.tries * config.teach.max_tokens,
+            note=f"{yield_:.0%} of the answers verified so far" if rows else "",
+        ),
+        prompt,
+        completion,
+        requests,
+        price_of(chosen),
     )
 
 
 def _curate(library: Library, config: Config) -> Planned:
-    kept = int(library.value("SELECT count(*) FROM chain c JOIN draw d ON d.pk = c.draw WHERE d.name = ? AND c.kept", (config.sample.name,)))
+    kept = int(
+        library.value(
+            "SELECT count(*) FROM chain c JOIN draw d ON d.pk = c.draw WHERE d.name = ? AND c.kept",
+            (config.sample.name,),
+        )
+    )
     return Planned(stage="curate", done=kept, to_do=None, unit="chains", note=f"keep = {config.curate.keep}")
 
 
 def _export(config: Config) -> Planned:
     there = Path(config.export.out).exists()
-    return Planned(stage="export", done=int(there), to_do=None, unit="files", note=f"{config.export.out} as {config.export.format}")
+    return Planned(
+        stage="export", done=int(there), to_do=None, unit="files", note=f"{config.export.out} as {config.export.format}"
+    )

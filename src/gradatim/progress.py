@@ -32,7 +32,7 @@ class Progress(Protocol):
         ...
 
 
-def silent(_stage: str, _tick: Tick) -> None:
+def silent(stage: str, tick: Tick) -> None:
     """Show nothing."""
 
 

@@ -26,7 +26,8 @@ def split_reasoning(content: str, reasoning: str) -> tuple[str, str]:
     """
     if "think" not in content and "THINK" not in content:
         return reasoning, content
-    thinking, answer = [reasoning.strip()] if reasoning.strip() else [], []
+    thinking: list[str] = [reasoning.strip()] if reasoning.strip() else []
+    answer: list[str] = []
     inside, position, tags = False, 0, 0
     for tag in _TAG.finditer(content):
         tags += 1

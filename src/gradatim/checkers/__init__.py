@@ -26,8 +26,11 @@ class Checker(Protocol):
     """Decides attempts of one domain."""
 
     name: str
-    version: str
-    """Changes whenever a verdict might: the checker's own version and those of the libraries it stands on."""
+
+    @property
+    def version(self) -> str:
+        """Changes whenever a verdict might: the checker's own version and those of the libraries it stands on."""
+        ...
 
     def check(self, items: Iterable[Item]) -> Iterator[tuple[int, Verdict | Fault]]:
         """Give each item's key with its verdict, or with the fault that kept us from having one; in any order.

@@ -23,21 +23,32 @@ if TYPE_CHECKING:
 @click.option("--temperature", type=float)
 @click.option("--max-tokens", type=int)
 @click.option("--seed", type=int)
-@click.option("--model", metavar="NAME", help="Which of [models]; with --base-url or --recorded, the model's own name.  [default: base]")
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="Which of [models]; with --base-url or --recorded, the model's own name.  [default: base]",
+)
 @click.option("--base-url", metavar="URL", help="An OpenAI-compatible server, where no [models] are set.")
 @click.option("--api-key-env", metavar="VAR", help="The environment variable with the server's key.")
 @click.option("--concurrency", type=int, metavar="N", help="Requests in flight at most.  [default: 64]")
 @click.option("--recorded", metavar="FILE", help="Take answers from a file instead: one row per answer.")
-@click.option("--field", "fields", multiple=True, metavar="NAME=COLUMN", help="With --recorded: columns for prompt or question_id, answer, reasoning, sample, finish_reason, prompt_tokens, completion_tokens.")
+@click.option(
+    "--field",
+    "fields",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    help="With --recorded: columns for prompt or question_id, answer, reasoning, sample, "
+    "finish_reason, prompt_tokens, completion_tokens.",
+)
 @click.option("--json", "shape", flag_value="json", help="The result as JSON.")
 @pass_start
-def attempt(start: Start, recorded: str | None, fields: tuple[str, ...], shape: str | None, **options: Any) -> None:
+def attempt(start: Start, /, recorded: str | None, fields: tuple[str, ...], shape: str | None, **options: Any) -> None:
     """Have a model answer every question that lacks an answer; or, with --recorded, take answers from a file.
 
     A rerun asks for nothing that is there. Faults of the server are kept as faults and asked again by the next run.
     """
-    from gradatim import pipeline  # noqa: PLC0415 - not needed for --help
-    from gradatim.cli.bars import progress_bars  # noqa: PLC0415 - the same
+    from gradatim import pipeline
+    from gradatim.cli.bars import progress_bars
 
     if recorded is not None:
         _record(start, recorded, fields, options["model"], shape)
@@ -51,12 +62,15 @@ def attempt(start: Start, recorded: str | None, fields: tuple[str, ...], shape: 
     if result.stopped:
         raise LimitError(result.stopped)
     if result.faults:
-        raise GradatimError(f"{sum(result.faults.values())} requests got no answer ({counts(result.faults)}). Run the same command to ask again.")
+        raise GradatimError(
+            f"{sum(result.faults.values())} requests got no answer ({counts(result.faults)}). Run "
+            "the same command to ask again."
+        )
 
 
 def with_model(config: Config, table: str, options: dict[str, Any]) -> Config:
     """Return the settings with what the command line says of a stage and its model."""
-    from gradatim.config import ModelSettings, check, updated  # noqa: PLC0415 - not needed for --help
+    from gradatim.config import ModelSettings, check, updated
 
     stage = getattr(config, table)
     models = dict(config.models)
@@ -64,18 +78,30 @@ def with_model(config: Config, table: str, options: dict[str, Any]) -> Config:
     if options.get("base_url"):
         models[chosen] = ModelSettings(model=chosen, base_url=options["base_url"])
     if chosen in models:
-        models[chosen] = updated(models[chosen], concurrency=options.get("concurrency"), api_key_env=options.get("api_key_env"))
+        models[chosen] = updated(
+            models[chosen], concurrency=options.get("concurrency"), api_key_env=options.get("api_key_env")
+        )
     names = ("samples", "limit", "temperature", "max_tokens", "seed", "tries", "keep")
-    stage = updated(stage, model=chosen, sets=list(options.get("sets") or ()) or None, **{name: options.get(name) for name in names if options.get(name) is not None})
-    budget = updated(stage.budget, tokens=options.get("budget_tokens"), money=options.get("budget_money"), hours=options.get("budget_hours"))
+    stage = updated(
+        stage,
+        model=chosen,
+        sets=list(options.get("sets") or ()) or None,
+        **{name: options.get(name) for name in names if options.get(name) is not None},
+    )
+    budget = updated(
+        stage.budget,
+        tokens=options.get("budget_tokens"),
+        money=options.get("budget_money"),
+        hours=options.get("budget_hours"),
+    )
     changed = updated(config, **{table: updated(stage, budget=budget), "models": models})
     check(changed, "The command line")
     return changed
 
 
-def _record(start: Start, recorded: str, fields: tuple[str, ...], model: str | None, shape: str | None) -> None:
-    from gradatim.cli.bars import progress_bars  # noqa: PLC0415 - not needed for --help
-    from gradatim.stages.record import record  # noqa: PLC0415 - the same
+def _record(start: Start, /, recorded: str, fields: tuple[str, ...], model: str | None, shape: str | None) -> None:
+    from gradatim.cli.bars import progress_bars
+    from gradatim.stages.record import record
 
     if not model:
         raise UsageError("--recorded needs the name of the model that gave the answers: --model NAME")
@@ -83,7 +109,10 @@ def _record(start: Start, recorded: str, fields: tuple[str, ...], model: str | N
         result = record(library, recorded, pairs(fields, "--field"), model=model, progress=progress)
     words = [f"attempt {result.model}: {result.added:,} recorded answers added, {result.already:,} were there"]
     if result.dropped:
-        words.append(f"  {sum(result.dropped.values()):,} rows dropped ({counts(result.dropped)}), first: {', '.join(result.dropped_places[:3])}")
+        words.append(
+            f"  {sum(result.dropped.values()):,} rows dropped ({counts(result.dropped)}), first: "
+            f"{', '.join(result.dropped_places[:3])}"
+        )
     print_result(result, shape, words)
 
 
@@ -92,12 +121,17 @@ def attempted(result: AttemptResult) -> str:
     tokens = result.prompt_tokens + result.completion_tokens
     cost = "" if result.cost is None else f", cost {result.cost:.4f}"
     have = result.before + result.answered
-    return f"attempt {result.model}: {result.answered:,} answers in {result.seconds:.1f} s ({tokens:,} tokens{cost}); {have:,} of {result.wanted:,} are there"
+    return (
+        f"attempt {result.model}: {result.answered:,} answers in {result.seconds:.1f} s "
+        f"({tokens:,} tokens{cost}); {have:,} of {result.wanted:,} are there"
+    )
 
 
 @click.command(short_help="Have the teacher write chains for a draw.")
 @click.argument("draw", required=False)
-@click.option("--model", metavar="NAME", help="Which of [models]; with --base-url, the model's own name.  [default: teacher]")
+@click.option(
+    "--model", metavar="NAME", help="Which of [models]; with --base-url, the model's own name.  [default: teacher]"
+)
 @click.option("--base-url", metavar="URL", help="An OpenAI-compatible server, where no [models] are set.")
 @click.option("--api-key-env", metavar="VAR", help="The environment variable with the server's key.")
 @click.option("--concurrency", type=int, metavar="N", help="Requests in flight at most.  [default: 64]")
@@ -110,11 +144,11 @@ def attempted(result: AttemptResult) -> str:
 @click.option("--budget-hours", type=float, metavar="H", help="Time for this run, at most.")
 @click.option("--json", "shape", flag_value="json", help="The result as JSON.")
 @pass_start
-def teach(start: Start, draw: str | None, shape: str | None, **options: Any) -> None:
+def teach(start: Start, /, draw: str | None, shape: str | None, **options: Any) -> None:
     """Have the teacher work down each level of DRAW until its quota of verified chains is met."""
-    from gradatim import pipeline  # noqa: PLC0415 - not needed for --help
-    from gradatim.cli.bars import progress_bars  # noqa: PLC0415 - the same
-    from gradatim.library import draws  # noqa: PLC0415 - the same
+    from gradatim import pipeline
+    from gradatim.cli.bars import progress_bars
+    from gradatim.library import draws
 
     config = with_model(start.config(), "teach", options)
     with start.library(write=True) as library, progress_bars() as progress:
@@ -132,7 +166,8 @@ def taught(result: TeachResult) -> list[str]:
         yield_ = f"{line.correct / line.attempts:.0%}" if line.attempts else "-"
         cost = "" if line.cost is None else f", cost {line.cost:.4f}"
         words.append(
-            f"  level {line.level}: {line.chains:,} of {line.quota:,} chains; {line.attempts:,} attempts at {line.questions:,} questions, "
+            f"  level {line.level}: {line.chains:,} of {line.quota:,} chains; {line.attempts:,} "
+            f"attempts at {line.questions:,} questions, "
             f"{yield_} correct; {line.completion_tokens:,} tokens{cost}"
         )
     return words
@@ -141,11 +176,26 @@ def taught(result: TeachResult) -> list[str]:
 @click.command(short_help="A local server to try the loop against.")
 @click.option("--port", type=int, default=8000, show_default=True, help="0 takes a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback only.")
-@click.option("--model", "models", multiple=True, metavar="NAME[=ACCURACY]", help="A model to list, and how often it is right.")
+@click.option(
+    "--model", "models", multiple=True, metavar="NAME[=ACCURACY]", help="A model to list, and how often it is right."
+)
 @click.option("--answers", metavar="FILE", help="JSONL with questions and references, so that answers can be right.")
 @click.option("--accuracy", type=float, default=0.6, show_default=True, help="How often an answer is right.")
-@click.option("--reasoning", type=click.Choice(["none", "field", "reasoning", "think"]), default="none", show_default=True, help="Where the reasoning stands.")
-@click.option("--fault", "faults", multiple=True, metavar="KIND=P", help="Inject a fault with a probability: 429, 429_bare, 500, drop, empty, malformed, truncated, slow, hang, error_200.")
+@click.option(
+    "--reasoning",
+    type=click.Choice(["none", "field", "reasoning", "think"]),
+    default="none",
+    show_default=True,
+    help="Where the reasoning stands.",
+)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="KIND=P",
+    help="Inject a fault with a probability: 429, 429_bare, 500, drop, empty, malformed, "
+    "truncated, slow, hang, error_200.",
+)
 @click.option("--latency", type=float, default=0.0, show_default=True, help="Seconds before each answer.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides the faults.")
 def mock_server(**options: Any) -> None:
@@ -154,16 +204,25 @@ def mock_server(**options: Any) -> None:
     It counts what it is asked (GET /stats) and injects faults, so that you can see for yourself that a killed run loses
     nothing and buys nothing twice. Its answers and scores mean nothing.
     """
-    from gradatim.models.mock_server import MockSettings, serve_forever  # noqa: PLC0415 - not needed for --help
+    from gradatim.models.mock_server import MockSettings, serve_forever
 
     named = [value.partition("=") for value in options["models"]]
     settings = MockSettings(
-        host=options["host"], port=options["port"], models=tuple(name for name, _, _ in named) or ("mock",), accuracy=options["accuracy"],
+        host=options["host"],
+        port=options["port"],
+        models=tuple(name for name, _, _ in named) or ("mock",),
+        accuracy=options["accuracy"],
         accuracies=tuple((name, share(value, "--model")) for name, equals, value in named if equals),
-        answers=options["answers"], reasoning=options["reasoning"], latency=options["latency"], seed=options["seed"],
+        answers=options["answers"],
+        reasoning=options["reasoning"],
+        latency=options["latency"],
+        seed=options["seed"],
         faults=tuple((kind, share(value, "--fault")) for kind, value in pairs(options["faults"], "--fault").items()),
     )
-    serve_forever(settings, on_ready=lambda url: note(f"Serving on {url}; counts at {url.removesuffix('/v1')}/stats; Ctrl-C ends it."))
+    serve_forever(
+        settings,
+        on_ready=lambda url: note(f"Serving on {url}; counts at {url.removesuffix('/v1')}/stats; Ctrl-C ends it."),
+    )
 
 
 def share(text: str, option: str) -> float:

@@ -29,7 +29,7 @@ class Start:
 
     def config(self) -> Config:
         """Return the settings: of --config, of ./gradatim.toml, or the defaults; --library wins over what they say."""
-        from gradatim import config as settings  # noqa: PLC0415 - not needed for --help
+        from gradatim import config as settings
 
         if self.config_path is not None or Path(SETTINGS).exists():
             loaded = settings.load(self.config_path or SETTINGS)
@@ -40,7 +40,7 @@ class Start:
     @contextmanager
     def library(self, *, write: bool) -> Iterator[Library]:
         """Open the library."""
-        from gradatim.library.store import Library  # noqa: PLC0415 - not needed for --help
+        from gradatim.library.store import Library
 
         with Library(self.config().library, write=write) as library:
             yield library

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 @click.option("--workers", type=int, metavar="N", help="Processes for symbolic work.  [default: 1]")
 @click.option("--json", "shape", flag_value="json", help="The result as JSON.")
 @pass_start
-def verify(start: Start, again: bool, deadline: float | None, workers: int | None, shape: str | None) -> None:
+def verify(start: Start, /, again: bool, deadline: float | None, workers: int | None, shape: str | None) -> None:
     """Have a checker decide every attempt that has no verdict of the checker's present version."""
-    from gradatim.cli.bars import progress_bars  # noqa: PLC0415 - not needed for --help
-    from gradatim.config import check, updated  # noqa: PLC0415 - the same
-    from gradatim.stages.verify import verify as verify_stage  # noqa: PLC0415 - the same
+    from gradatim.cli.bars import progress_bars
+    from gradatim.config import check, updated
+    from gradatim.stages.verify import verify as verify_stage
 
     config = start.config()
     config = updated(config, verify=updated(config.verify, deadline=deadline, workers=workers))
@@ -36,7 +36,10 @@ def verify(start: Start, again: bool, deadline: float | None, workers: int | Non
         result = verify_stage(library, config.verify, again=again, progress=progress)
     print_result(result, shape, verified(result))
     if result.faults:
-        raise GradatimError(f"{sum(result.faults.values())} attempts could not be judged ({counts(result.faults)}). Run the same command to try again.")
+        raise GradatimError(
+            f"{sum(result.faults.values())} attempts could not be judged "
+            f"({counts(result.faults)}). Run the same command to try again."
+        )
 
 
 def verified(result: VerifyResult) -> list[str]:
@@ -47,20 +50,30 @@ def verified(result: VerifyResult) -> list[str]:
 
 
 @click.command(short_help="Give every question a level for the model.")
-@click.option("--rule", type=click.Choice(["paper", "rate"]), help="One attempt and the PRM's mean, or the pass rate.  [default: paper]")
-@click.option("--cuts", metavar="C1,C2,...", help="What parts the levels: four falling numbers (paper), five (rate), or quintiles.")
+@click.option(
+    "--rule",
+    type=click.Choice(["paper", "rate"]),
+    help="One attempt and the PRM's mean, or the pass rate.  [default: paper]",
+)
+@click.option(
+    "--cuts",
+    metavar="C1,C2,...",
+    help="What parts the levels: four falling numbers (paper), five (rate), or quintiles.",
+)
 @click.option("--model", metavar="NAME", help="Only this model's attempts; all by default.")
 @click.option("--no-prm", is_flag=True, help="Use the scores that are there; ask no PRM.")
 @click.option("--json", "shape", flag_value="json", help="The result as JSON.")
 @pass_start
-def grade(start: Start, rule: str | None, cuts: str | None, model: str | None, no_prm: bool, shape: str | None) -> None:
+def grade(
+    start: Start, /, rule: str | None, cuts: str | None, model: str | None, no_prm: bool, shape: str | None
+) -> None:
     """Have the PRM score wrong attempts that lack scores, and turn all evidence into levels 0 (easy) to 5.
 
     Levels are derived: another rule or other cuts ask no model.
     """
-    from gradatim import pipeline  # noqa: PLC0415 - not needed for --help
-    from gradatim.cli.bars import progress_bars  # noqa: PLC0415 - the same
-    from gradatim.config import check, updated  # noqa: PLC0415 - the same
+    from gradatim import pipeline
+    from gradatim.cli.bars import progress_bars
+    from gradatim.config import check, updated
 
     config = start.config()
     changed = updated(config.grade, rule=rule, cuts=_cuts(cuts))
@@ -90,12 +103,20 @@ def _cuts(text: str | None) -> list[float] | str | None:
 def graded(result: GradeResult) -> list[str]:
     """Say how levels relate to evidence."""
     scored = f", {result.scored:,} attempts scored" if result.scored else ""
-    words = [f"grade {result.model}: rule {result.rule}, cuts {', '.join(f'{cut:.3g}' for cut in result.cuts)}{scored} (grading {result.grading})"]
+    words = [
+        (
+            f"grade {result.model}: rule {result.rule}, cuts "
+            f"{', '.join(f'{cut:.3g}' for cut in result.cuts)}{scored} (grading {result.grading})"
+        )
+    ]
     words.append("  level  questions  mean PRM score  pass rate  attempts")
     for line in result.levels:
         score = "-" if line.score is None else f"{line.score:.3f}"
         rate = "-" if line.pass_rate is None else f"{line.pass_rate:.3f}"
-        words.append(f"  {'none' if line.level is None else line.level:>5}  {line.questions:>9,}  {score:>14}  {rate:>9}  {line.attempts:>8,}")
+        words.append(
+            f"  {'none' if line.level is None else line.level:>5}  {line.questions:>9,}  "
+            f"{score:>14}  {rate:>9}  {line.attempts:>8,}"
+        )
     if result.ungraded:
         words.append(f"  without a level: {counts(result.ungraded)}")
     if result.unscored:
@@ -105,13 +126,17 @@ def graded(result: GradeResult) -> list[str]:
 
 @click.command(short_help="Show the histogram of levels, per model.")
 @click.option("--model", metavar="NAME", help="Only this model.")
-@click.option("--compare", nargs=2, metavar="MODEL MODEL", help="How many questions change level from one model to the next.")
+@click.option(
+    "--compare", nargs=2, metavar="MODEL MODEL", help="How many questions change level from one model to the next."
+)
 @click.option("--all", "all_gradings", is_flag=True, help="Every grading, not only the newest of each model.")
 @row_options
 @pass_start
-def levels(start: Start, model: str | None, compare: tuple[str, str] | None, all_gradings: bool, shape: str | None) -> None:
+def levels(
+    start: Start, /, model: str | None, compare: tuple[str, str] | None, all_gradings: bool, shape: str | None
+) -> None:
     """Show how many questions of the pools stand at each level, for each model that was graded."""
-    from gradatim.library import grades, questions  # noqa: PLC0415 - not needed for --help
+    from gradatim.library import grades, questions
 
     with start.library(write=False) as library:
         if compare:
@@ -119,19 +144,32 @@ def levels(start: Start, model: str | None, compare: tuple[str, str] | None, all
             return
         there = grades.gradings(library)
         if model is not None or not there:
-            there = [grades.chosen_grading(library, model)] if not all_gradings else [one for one in there if one.model == model]
+            there = (
+                [grades.chosen_grading(library, model)]
+                if not all_gradings
+                else [one for one in there if one.model == model]
+            )
         elif not all_gradings:
             there = list({one.model: one for one in there}.values())
-        pools = [one for one in questions.sets(library)]
+        pools = questions.sets(library)
         rows = [
-            (one.model, one.rule, one.id, set_.name, *(counted.get(level, 0) for level in range(6)), counted.get(None, 0))
-            for one in there for set_ in pools if (counted := grades.histogram(library, one, set_.pk))
+            (
+                one.model,
+                one.rule,
+                one.id,
+                set_.name,
+                *(counted.get(level, 0) for level in range(6)),
+                counted.get(None, 0),
+            )
+            for one in there
+            for set_ in pools
+            if (counted := grades.histogram(library, one, set_.pk))
         ]
         print_rows(("model", "rule", "grading", "set", "0", "1", "2", "3", "4", "5", "none"), rows, shape)
 
 
 def _print_moves(library: Library, first: str, second: str, shape: str | None) -> None:
-    from gradatim.library import grades  # noqa: PLC0415 - not needed for --help
+    from gradatim.library import grades
 
     one, other = _grading(library, first), _grading(library, second)
     moves = grades.moves(library, one, other)
@@ -146,7 +184,7 @@ def _print_moves(library: Library, first: str, second: str, shape: str | None) -
 
 def _grading(library: Library, name: str) -> GradingRow:
     """Return the newest grading of a model, or the grading of this id."""
-    from gradatim.library import grades  # noqa: PLC0415 - not needed for --help
+    from gradatim.library import grades
 
     ids = {one.id for one in grades.gradings(library)}
     return grades.chosen_grading(library, grading=name) if name in ids else grades.chosen_grading(library, model=name)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command(short_help="What the library holds.")
 @row_options
 @pass_start
-def status(start: Start, shape: str | None) -> None:
+def status(start: Start, /, shape: str | None) -> None:
     """Show what the library holds: sets, attempts and verdicts per model, draws, faults, drops."""
     with start.library(write=False) as library:
         print_rows(("what", "which", "count", "more"), summary(library), shape)
@@ -28,29 +28,44 @@ def summary(library: Library) -> list[tuple[str, str, int, str]]:
     return [
         *library.all(
             "SELECT 'questions', s.name || CASE s.purpose WHEN 'eval' THEN ' (eval)' ELSE '' END, count(m.question), "
-            "(SELECT count(*) || ' excluded' FROM member n JOIN (SELECT DISTINCT question FROM exclusion) e ON e.question = n.question WHERE n.question_set = s.pk) "
+            "(SELECT count(*) || ' excluded' FROM member n JOIN (SELECT DISTINCT question FROM "
+            "exclusion) e ON e.question = n.question WHERE n.question_set = s.pk) "
             "FROM question_set s LEFT JOIN member m ON m.question_set = s.pk GROUP BY s.pk"
         ),
         *library.all(
-            "SELECT 'dropped rows', s.name, count(*), d.reason FROM dropped d JOIN question_set s ON s.pk = d.question_set "
+            "SELECT 'dropped rows', s.name, count(*), d.reason FROM dropped d JOIN question_set s "
+            "ON s.pk = d.question_set "
             "GROUP BY s.pk, d.reason ORDER BY s.pk, count(*) DESC"
         ),
         *library.all(
-            "SELECT 'attempts', s.role || ' ' || s.model, count(*), coalesce(sum(a.completion_tokens), 0) || ' tokens written' || "
+            "SELECT 'attempts', s.role || ' ' || s.model, count(*), "
+            "coalesce(sum(a.completion_tokens), 0) || ' tokens written' || "
             "CASE WHEN sum(a.cost) IS NULL THEN '' ELSE printf(', cost %.4f', sum(a.cost)) END "
             "FROM attempt a JOIN setting s ON s.pk = a.setting GROUP BY s.pk"
         ),
         *library.all(
-            "SELECT 'verdicts', s.role || ' ' || s.model, count(*), v.outcome FROM verdict v JOIN attempt a ON a.pk = v.attempt "
-            "JOIN setting s ON s.pk = a.setting WHERE v.checker = (SELECT max(w.checker) FROM verdict w WHERE w.attempt = a.pk) "
+            "SELECT 'verdicts', s.role || ' ' || s.model, count(*), v.outcome FROM verdict v JOIN "
+            "attempt a ON a.pk = v.attempt "
+            "JOIN setting s ON s.pk = a.setting WHERE v.checker = (SELECT max(w.checker) FROM "
+            "verdict w WHERE w.attempt = a.pk) "
             "GROUP BY s.pk, v.outcome ORDER BY s.pk, v.outcome"
         ),
-        *library.all("SELECT 'scores', p.name, count(*), CASE x.reason WHEN '' THEN 'scored' ELSE x.reason END FROM score x JOIN prm p ON p.pk = x.prm GROUP BY p.pk, x.reason"),
-        *library.all("SELECT 'grades', g.model, count(*), 'rule ' || g.rule || ', grading ' || g.id FROM grade x JOIN grading g ON g.pk = x.grading GROUP BY g.pk"),
         *library.all(
-            "SELECT 'draws', d.name, d.size, d.mix || ', ' || (SELECT count(*) FROM chain c WHERE c.draw = d.pk AND c.kept) || ' chains kept' FROM draw d"
+            "SELECT 'scores', p.name, count(*), CASE x.reason WHEN '' THEN 'scored' ELSE x.reason "
+            "END FROM score x JOIN prm p ON p.pk = x.prm GROUP BY p.pk, x.reason"
         ),
-        *library.all("SELECT 'faults', f.stage || ' ' || f.boundary, count(*), f.reason FROM fault f GROUP BY f.stage, f.boundary, f.reason"),
+        *library.all(
+            "SELECT 'grades', g.model, count(*), 'rule ' || g.rule || ', grading ' || g.id FROM "
+            "grade x JOIN grading g ON g.pk = x.grading GROUP BY g.pk"
+        ),
+        *library.all(
+            "SELECT 'draws', d.name, d.size, d.mix || ', ' || (SELECT count(*) FROM chain c WHERE "
+            "c.draw = d.pk AND c.kept) || ' chains kept' FROM draw d"
+        ),
+        *library.all(
+            "SELECT 'faults', f.stage || ' ' || f.boundary, count(*), f.reason FROM fault f GROUP "
+            "BY f.stage, f.boundary, f.reason"
+        ),
     ]
 
 
@@ -62,7 +77,9 @@ def summary(library: Library) -> list[tuple[str, str, int, str]]:
 @click.option("--reason", metavar="WORD", help="With --dropped, --excluded or --faults: only this reason.")
 @row_options
 @pass_start
-def show(start: Start, id_: str | None, dropped: bool, excluded: bool, faults: bool, reason: str | None, shape: str | None) -> None:
+def show(
+    start: Start, /, id_: str | None, dropped: bool, excluded: bool, faults: bool, reason: str | None, shape: str | None
+) -> None:
     """Show a question or an attempt by its id (or the id's beginning): texts, verdicts, scores, grades, chains."""
     with start.library(write=False) as library:
         for wanted, sql in ((dropped, _DROPPED), (excluded, _EXCLUDED), (faults, _FAULTS)):
@@ -71,30 +88,47 @@ def show(start: Start, id_: str | None, dropped: bool, excluded: bool, faults: b
                 print_rows(columns, library.rows(body, (reason, reason)), shape)
                 return
         if not id_:
-            raise UsageError("Say what to show: an id, --dropped, --excluded or --faults. Ids are in: gradatim query \"select id, prompt from questions\"")
+            raise UsageError(
+                "Say what to show: an id, --dropped, --excluded or --faults. Ids are in: gradatim "
+                'query "select id, prompt from questions"'
+            )
         print_rows(("what", "value"), _everything(library, id_), shape)
 
 
 _DROPPED = (
     ("set", "place", "reason", "detail", "row"),
-    "SELECT s.name, d.place, d.reason, d.detail, unpack(d.body) FROM dropped d JOIN question_set s ON s.pk = d.question_set WHERE ? IS NULL OR d.reason = ? ORDER BY d.pk",
+    (
+        "SELECT s.name, d.place, d.reason, d.detail, unpack(d.body) FROM dropped d JOIN "
+        "question_set s ON s.pk = d.question_set WHERE ? IS NULL OR d.reason = ? ORDER BY d.pk"
+    ),
 )
 _EXCLUDED = (
     ("question", "reason", "detail"),
-    "SELECT q.id, e.reason, e.detail FROM exclusion e JOIN question q ON q.pk = e.question WHERE ? IS NULL OR e.reason = ? ORDER BY q.pk",
+    (
+        "SELECT q.id, e.reason, e.detail FROM exclusion e JOIN question q ON q.pk = "
+        "e.question WHERE ? IS NULL OR e.reason = ? ORDER BY q.pk"
+    ),
 )
 _FAULTS = (
     ("stage", "boundary", "reason", "message", "question", "model", "sample"),
-    "SELECT stage, boundary, reason, message, question, model, sample FROM faults WHERE ? IS NULL OR reason = ? ORDER BY at DESC",
+    (
+        "SELECT stage, boundary, reason, message, question, model, sample FROM faults WHERE ? "
+        "IS NULL OR reason = ? ORDER BY at DESC"
+    ),
 )
 
 
 def _everything(library: Library, id_: str) -> list[tuple[str, object]]:
     """Return what is known of the question that this id, or attempt id, begins."""
     question_id = id_.partition("-")[0].lower()
-    found = library.all("SELECT pk, id FROM question WHERE id >= ? AND id < ? || '{' LIMIT 2", (question_id, question_id))
+    found = library.all(
+        "SELECT pk, id FROM question WHERE id >= ? AND id < ? || '{' LIMIT 2", (question_id, question_id)
+    )
     if len(found) != 1:
-        raise UsageError(f"{'Several questions' if found else 'No question'} in {library.path} {'begin' if found else 'begins'} with the id {question_id!r}.")
+        raise UsageError(
+            f"{'Several questions' if found else 'No question'} in {library.path} "
+            f"{'begin' if found else 'begins'} with the id {question_id!r}."
+        )
     pk, full = found[0]
     rows: list[tuple[str, object]] = []
     columns = ("id", "domain", "sets", "excluded", "source", "prompt", "reference", "solution", "extra")
@@ -105,39 +139,72 @@ def _everything(library: Library, id_: str) -> list[tuple[str, object]]:
             continue
         rows += _attempt(library, attempt)
     rows += [
-        ("grade", f"level {level} for {model} by rule {rule}: difficulty {_number(difficulty)}, pass rate {_number(low)} to {_number(high)}{', ' + why if why else ''}")
-        for level, model, rule, difficulty, low, high, why in library.all("SELECT level, model, rule, difficulty, low, high, reason FROM grades WHERE question = ?", (full,))
+        (
+            "grade",
+            (
+                f"level {level} for {model} by rule {rule}: difficulty {_number(difficulty)}, pass "
+                f"rate {_number(low)} to {_number(high)}{', ' + why if why else ''}"
+            ),
+        )
+        for level, model, rule, difficulty, low, high, why in library.all(
+            "SELECT level, model, rule, difficulty, low, high, reason FROM grades WHERE question = ?", (full,)
+        )
     ]
-    rows += [("drawn", f"{draw}: level {level}, rank {rank}") for draw, level, rank in library.all("SELECT draw, level, rank FROM draws WHERE question = ?", (full,))]
+    rows += [
+        ("drawn", f"{draw}: level {level}, rank {rank}")
+        for draw, level, rank in library.all("SELECT draw, level, rank FROM draws WHERE question = ?", (full,))
+    ]
     return rows
 
 
 _ATTEMPTS = (
-    "SELECT a.pk, q.id || '-' || s.id || '-' || a.sample, s.role || ' ' || s.model, thinking_of(t.content, t.reasoning), "
-    "answer_of(t.content, t.reasoning), a.finish_reason, a.completion_tokens FROM attempt a JOIN attempt_text t ON t.attempt = a.pk "
-    "JOIN question q ON q.pk = a.question JOIN setting s ON s.pk = a.setting WHERE a.question = ? ORDER BY a.setting, a.sample"
+    "SELECT a.pk, q.id || '-' || s.id || '-' || a.sample, s.role || ' ' || s.model, "
+    "thinking_of(t.content, t.reasoning), "
+    "answer_of(t.content, t.reasoning), a.finish_reason, a.completion_tokens FROM attempt "
+    "a JOIN attempt_text t ON t.attempt = a.pk "
+    "JOIN question q ON q.pk = a.question JOIN setting s ON s.pk = a.setting WHERE "
+    "a.question = ? ORDER BY a.setting, a.sample"
 )
 
 
 def _attempt(library: Library, attempt: tuple[object, ...]) -> list[tuple[str, object]]:
     """Return an attempt's texts, verdicts, scores and what became of it as a chain."""
     pk, id_, who, thinking, answer, finish, tokens = attempt
-    rows: list[tuple[str, object]] = [("attempt", f"{id_} by {who}, finish {finish or 'unknown'}, {tokens if tokens is not None else 'unknown'} tokens")]
+    rows: list[tuple[str, object]] = [
+        (
+            "attempt",
+            f"{id_} by {who}, finish {finish or 'unknown'}, {tokens if tokens is not None else 'unknown'} tokens",
+        )
+    ]
     if thinking:
         rows.append(("  thinking", thinking))
     rows.append(("  answer", answer))
     rows += [
-        ("  verdict", f"{outcome} ({reason}; compared {text!r}, found by {found or 'nothing'}; {name} {version}{f', round {round_}' if round_ else ''})")
+        (
+            "  verdict",
+            (
+                f"{outcome} ({reason}; compared {text!r}, found by {found or 'nothing'}; {name} "
+                f"{version}{f', round {round_}' if round_ else ''})"
+            ),
+        )
         for outcome, reason, text, found, name, version, round_ in library.all(
-            "SELECT v.outcome, v.reason, unpack(v.answer), v.found_by, c.name, c.version, c.round FROM verdict v JOIN checker c ON c.pk = v.checker WHERE v.attempt = ? ORDER BY c.pk", (pk,)
+            "SELECT v.outcome, v.reason, unpack(v.answer), v.found_by, c.name, c.version, c.round "
+            "FROM verdict v JOIN checker c ON c.pk = v.checker WHERE v.attempt = ? ORDER BY c.pk",
+            (pk,),
         )
     ]
     rows += [
         ("  scores", f"mean {_number(mean)} {steps} by {name}" if not reason else f"none: {reason} ({name})")
-        for mean, steps, reason, name in library.all("SELECT x.mean, x.steps, x.reason, p.name FROM score x JOIN prm p ON p.pk = x.prm WHERE x.attempt = ?", (pk,))
+        for mean, steps, reason, name in library.all(
+            "SELECT x.mean, x.steps, x.reason, p.name FROM score x JOIN prm p ON p.pk = x.prm WHERE x.attempt = ?",
+            (pk,),
+        )
     ]
     rows += [
-        ("  chain", f"{draw}: {reason}") for draw, reason in library.all("SELECT d.name, c.reason FROM chain c JOIN draw d ON d.pk = c.draw WHERE c.attempt = ?", (pk,))
+        ("  chain", f"{draw}: {reason}")
+        for draw, reason in library.all(
+            "SELECT d.name, c.reason FROM chain c JOIN draw d ON d.pk = c.draw WHERE c.attempt = ?", (pk,)
+        )
     ]
     return rows
 
@@ -150,9 +217,12 @@ def _number(value: float | None) -> str:
 @click.argument("sql")
 @row_options
 @pass_start
-def query(start: Start, sql: str, shape: str | None) -> None:
-    """Run a SELECT against the library. Views: questions, attempts, verdicts, scores, grades, draws, chains, faults, drops."""
-    from gradatim.library.store import select  # noqa: PLC0415 - not needed for --help
+def query(start: Start, /, sql: str, shape: str | None) -> None:
+    """Run a SELECT against the library.
+
+    Views: questions, attempts, verdicts, scores, grades, draws, chains, faults, drops.
+    """
+    from gradatim.library.store import select
 
     with start.library(write=False) as library:
         columns, rows = select(library, sql)

@@ -33,8 +33,21 @@ def cli(context: click.Context, config_path: str | None, library_path: str | Non
 
 
 for command in (
-    reading.init, reading.ingest, asking.attempt, deciding.verify, deciding.grade, deciding.levels, choosing.sample,
-    asking.teach, choosing.curate, choosing.export, running.run, looking.status, looking.show, looking.query, asking.mock_server,
+    reading.init,
+    reading.ingest,
+    asking.attempt,
+    deciding.verify,
+    deciding.grade,
+    deciding.levels,
+    choosing.sample,
+    asking.teach,
+    choosing.curate,
+    choosing.export,
+    running.run,
+    looking.status,
+    looking.show,
+    looking.query,
+    asking.mock_server,
 ):
     cli.add_command(command)
 
@@ -44,7 +57,7 @@ def main() -> None:
     sys.exit(_run())
 
 
-def _run() -> int:
+def _run() -> int:  # noqa: PLR0911 - one way out for each kind of end
     try:
         cli(prog_name="gradatim", standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -61,7 +74,9 @@ def _run() -> int:
         return 0
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _say(f"The disk is full ({error}). Free some space and run the same command again.", SetupError.exit_code)
+            return _say(
+                f"The disk is full ({error}). Free some space and run the same command again.", SetupError.exit_code
+            )
         return _bug(error)
     except Exception as error:  # noqa: BLE001 - the last boundary: a bug gets a sentence too
         return _bug(error)
@@ -77,4 +92,8 @@ def _bug(error: Exception) -> int:
     if os.environ.get("GRADATIM_TRACEBACK"):
         raise error
     words = f"{type(error).__name__}: {error}"
-    return _say(f"A bug in Gradatim: {words}. What was done is saved. Please report it; GRADATIM_TRACEBACK=1 shows where it happened.", 70)
+    return _say(
+        f"A bug in Gradatim: {words}. What was done is saved. Please report it; "
+        "GRADATIM_TRACEBACK=1 shows where it happened.",
+        70,
+    )

@@ -21,7 +21,11 @@ Rows = "Iterable[Sequence[Any]]"
 
 def row_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that every command has which lists rows."""
-    for name, text in (("nl", "One JSON object a line."), ("csv", "Comma-separated values."), ("json", "A JSON array.")):
+    for name, text in (
+        ("nl", "One JSON object a line."),
+        ("csv", "Comma-separated values."),
+        ("json", "A JSON array."),
+    ):
         command = click.option(f"--{name}", "shape", flag_value=name, help=text)(command)
     return command
 
@@ -61,9 +65,15 @@ def _print_table(columns: Sequence[str], rows: list[Sequence[Any]]) -> None:
         width = max(20, 160 // max(1, len(columns)))
         cells = [[text if len(text) <= width else text[: width - 1] + "…" for text in row] for row in cells]
     widths = [max([len(name), *(len(row[index]) for row in cells)]) for index, name in enumerate(columns)]
-    right = [bool(rows) and all(isinstance(row[index], (int, float, type(None))) for row in rows) for index in range(len(columns))]
+    right = [
+        bool(rows) and all(isinstance(row[index], (int, float, type(None))) for row in rows)
+        for index in range(len(columns))
+    ]
     for line in [list(columns), *cells]:
-        padded = [text.rjust(width) if to_right else text.ljust(width) for text, width, to_right in zip(line, widths, right, strict=True)]
+        padded = [
+            text.rjust(width) if to_right else text.ljust(width)
+            for text, width, to_right in zip(line, widths, right, strict=True)
+        ]
         print("  ".join(padded).rstrip())
 
 

@@ -30,26 +30,45 @@ def init(folder: str) -> None:
 @click.command(short_help="Read questions into the library.")
 @click.argument("source", required=False)
 @click.option("--set", "set_name", metavar="NAME", help="The set the questions go into.  [default: pool]")
-@click.option("--eval", "is_eval", is_flag=True, help="An evaluation set: never drawn, and pools are checked against it.")
+@click.option(
+    "--eval", "is_eval", is_flag=True, help="An evaluation set: never drawn, and pools are checked against it."
+)
 @click.option("--domain", type=click.Choice(["math", "choice"]), help="What decides an answer.  [default: math]")
-@click.option("--field", "fields", multiple=True, metavar="NAME=COLUMN", help="Which column holds prompt, reference, solution, choices. Dotted paths reach inside.")
-@click.option("--format", "format_", metavar="FORMAT", help="jsonl, json, csv, tsv, parquet; by the name where it tells.")
+@click.option(
+    "--field",
+    "fields",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    help="Which column holds prompt, reference, solution, choices. Dotted paths reach inside.",
+)
+@click.option(
+    "--format", "format_", metavar="FORMAT", help="jsonl, json, csv, tsv, parquet; by the name where it tells."
+)
 @click.option("--split", metavar="NAME", help="Of a Hugging Face data set.")
 @click.option("--config-name", metavar="NAME", help="Of a Hugging Face data set.")
-@click.option("--near", type=float, metavar="J", help="Jaccard similarity of near duplicates; 0 keeps them.  [default: 0.85]")
-@click.option("--ngram", type=int, metavar="N", help="Words shared with an evaluation set that exclude a question; 0 turns it off.  [default: 13]")
+@click.option(
+    "--near", type=float, metavar="J", help="Jaccard similarity of near duplicates; 0 keeps them.  [default: 0.85]"
+)
+@click.option(
+    "--ngram",
+    type=int,
+    metavar="N",
+    help="Words shared with an evaluation set that exclude a question; 0 turns it off.  [default: 13]",
+)
 @click.option("--json", "shape", flag_value="json", help="The result as JSON.")
 @pass_start
-def ingest(start: Start, source: str | None, is_eval: bool, fields: tuple[str, ...], shape: str | None, **options: object) -> None:
-    """Read SOURCE (a file, a folder, or hf:owner/name) into the library; without SOURCE, all [[ingest]] of the settings.
+def ingest(
+    start: Start, /, source: str | None, is_eval: bool, fields: tuple[str, ...], shape: str | None, **options: object
+) -> None:
+    """Read SOURCE (a file, a folder, or hf:owner/name) into the library; without SOURCE, all [[ingest]] tables.
 
     JSONL, JSON, CSV, TSV (plain, .gz, .zst), Parquet, Hugging Face data sets. The columns of GSM8K, MATH, MATH-500,
     NuminaMath, AIME, choice questions and plain question/answer files are recognised. Rows that are dropped stay
     listed: gradatim show --dropped.
     """
-    from gradatim import config as settings  # noqa: PLC0415 - not needed for --help
-    from gradatim.cli.bars import progress_bars  # noqa: PLC0415 - the same
-    from gradatim.stages.ingest import ingest as ingest_stage  # noqa: PLC0415 - the same
+    from gradatim import config as settings
+    from gradatim.cli.bars import progress_bars
+    from gradatim.stages.ingest import ingest as ingest_stage
 
     config = start.config()
     if source is None:
@@ -57,11 +76,20 @@ def ingest(start: Start, source: str | None, is_eval: bool, fields: tuple[str, .
             raise UsageError("Say what to read: gradatim ingest FILE, or an [[ingest]] table in gradatim.toml.")
         chosen = sorted(config.ingest, key=lambda one: one.purpose != "eval")
     else:
-        chosen = [settings.updated(
-            settings.IngestSettings(path=source), set=options["set_name"], purpose="eval" if is_eval else None, domain=options["domain"],
-            fields=pairs(fields, "--field"), format=options["format_"], split=options["split"], config_name=options["config_name"],
-            near=options["near"], ngram=options["ngram"],
-        )]
+        chosen = [
+            settings.updated(
+                settings.IngestSettings(path=source),
+                set=options["set_name"],
+                purpose="eval" if is_eval else None,
+                domain=options["domain"],
+                fields=pairs(fields, "--field"),
+                format=options["format_"],
+                split=options["split"],
+                config_name=options["config_name"],
+                near=options["near"],
+                ngram=options["ngram"],
+            )
+        ]
     with start.library(write=True) as library, progress_bars() as progress:
         results = [ingest_stage(library, one, progress=progress) for one in chosen]
     print_result(results, shape, [ingested(result) for result in results])
@@ -69,7 +97,7 @@ def ingest(start: Start, source: str | None, is_eval: bool, fields: tuple[str, .
 
 def ingested(result: object) -> str:
     """Say what became of a source."""
-    from gradatim.stages.ingest import IngestResult  # noqa: PLC0415 - not needed for --help
+    from gradatim.stages.ingest import IngestResult
 
     assert isinstance(result, IngestResult)
     if result.unchanged:

@@ -22,18 +22,21 @@ if TYPE_CHECKING:
 @click.option("--allow-missing", is_flag=True, help="Draw even while attempts are missing after faults.")
 @row_options
 @pass_start
-def run(start: Start, until: str | None, dry_run: bool, allow_missing: bool, shape: str | None) -> None:
+def run(start: Start, /, until: str | None, dry_run: bool, allow_missing: bool, shape: str | None) -> None:
     """Run ingest, attempt, verify, grade, sample, teach, curate and export, each doing only what is missing."""
-    from gradatim import pipeline, plan  # noqa: PLC0415 - not needed for --help
-    from gradatim.cli.bars import progress_bars  # noqa: PLC0415 - the same
+    from gradatim import pipeline, plan
+    from gradatim.cli.bars import progress_bars
 
     config = start.config()
     if dry_run:
         rows = [
             (one.stage, one.done, one.to_do, one.unit, one.tokens, one.at_most, one.cost, one.note)
-            for one in plan.plan(config) if until is None or pipeline.STAGES.index(one.stage) <= pipeline.stage_number(until)
+            for one in plan.plan(config)
+            if until is None or pipeline.STAGES.index(one.stage) <= pipeline.stage_number(until)
         ]
-        print_rows(("stage", "done", "to do", "unit", "tokens (about)", "written at most", "cost (about)", "note"), rows, shape)
+        print_rows(
+            ("stage", "done", "to do", "unit", "tokens (about)", "written at most", "cost (about)", "note"), rows, shape
+        )
         return
     with progress_bars() as progress:
         pipeline.run(config, until=until, allow_missing=allow_missing, progress=progress, report=_print)

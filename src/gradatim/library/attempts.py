@@ -71,7 +71,9 @@ def ensure_setting(library: Library, role: Role, model: str, sampling: str) -> S
     found = find_setting(library, id_)
     if found is None:
         with library.transaction() as connection:
-            connection.execute("INSERT INTO setting (id, role, model, sampling) VALUES (?, ?, ?, ?)", (id_, role, model, sampling))
+            connection.execute(
+                "INSERT INTO setting (id, role, model, sampling) VALUES (?, ?, ?, ?)", (id_, role, model, sampling)
+            )
         found = find_setting(library, id_)
     assert found is not None
     return found
@@ -85,7 +87,9 @@ def find_setting(library: Library, id_: str) -> Setting | None:
 
 def settings(library: Library, role: Role | None = None) -> list[Setting]:
     """All settings, in the order they were made."""
-    rows = library.all("SELECT pk, id, role, model, sampling FROM setting WHERE ? IS NULL OR role = ? ORDER BY pk", (role, role))
+    rows = library.all(
+        "SELECT pk, id, role, model, sampling FROM setting WHERE ? IS NULL OR role = ? ORDER BY pk", (role, role)
+    )
     return [_setting(*row) for row in rows]
 
 
@@ -101,13 +105,29 @@ def write(connection: sqlite3.Connection, batch: Sequence[NewAttempt | NewFault]
             continue
         reply, usage = item.reply, item.reply.usage
         cursor = connection.execute(
-            "INSERT OR IGNORE INTO attempt (setting, question, sample, finish_reason, prompt_tokens, completion_tokens, reasoning_tokens, "
+            "INSERT OR IGNORE INTO attempt (setting, question, sample, finish_reason, "
+            "prompt_tokens, completion_tokens, reasoning_tokens, "
             "cached_tokens, cost, latency, server_model, made_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (item.setting, item.question, item.sample, reply.finish_reason, usage.prompt, usage.completion, usage.reasoning,
-             usage.cached, item.cost, reply.latency, reply.server_model, item.made_at),
+            (
+                item.setting,
+                item.question,
+                item.sample,
+                reply.finish_reason,
+                usage.prompt,
+                usage.completion,
+                usage.reasoning,
+                usage.cached,
+                item.cost,
+                reply.latency,
+                reply.server_model,
+                item.made_at,
+            ),
         )
         if cursor.rowcount:
-            connection.execute("INSERT INTO attempt_text VALUES (?, ?, ?)", (cursor.lastrowid, pack(reply.content), pack(reply.reasoning)))
+            connection.execute(
+                "INSERT INTO attempt_text VALUES (?, ?, ?)",
+                (cursor.lastrowid, pack(reply.content), pack(reply.reasoning)),
+            )
 
 
 def write_fault(connection: sqlite3.Connection, item: NewFault) -> None:
@@ -115,12 +135,25 @@ def write_fault(connection: sqlite3.Connection, item: NewFault) -> None:
     fault = item.fault
     message = fault.message[:2000].encode("utf-8", "replace").decode()
     connection.execute(
-        "INSERT INTO fault (stage, boundary, reason, message, question, setting, sample, attempt, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (item.stage, fault.boundary, fault.reason, message, item.question, item.setting, item.sample, item.attempt, item.made_at),
+        "INSERT INTO fault (stage, boundary, reason, message, question, setting, sample, "
+        "attempt, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            item.stage,
+            fault.boundary,
+            fault.reason,
+            message,
+            item.question,
+            item.setting,
+            item.sample,
+            item.attempt,
+            item.made_at,
+        ),
     )
 
 
-def missing(library: Library, setting: Setting, sets: Sequence[QuestionSet], samples: int) -> Iterator[tuple[int, list[int]]]:
+def missing(
+    library: Library, setting: Setting, sets: Sequence[QuestionSet], samples: int
+) -> Iterator[tuple[int, list[int]]]:
     """Give each active question with the sample indices that it lacks; a page of questions at a time."""
     active = ACTIVE.format(sets=",".join(str(one.pk) for one in sets))
     sql = (
@@ -145,7 +178,10 @@ def missing(library: Library, setting: Setting, sets: Sequence[QuestionSet], sam
 def count_done(library: Library, setting: Setting, sets: Sequence[QuestionSet], samples: int) -> int:
     """How many of the wanted samples of the sets' active questions are there."""
     active = ACTIVE.format(sets=",".join(str(one.pk) for one in sets))
-    sql = f"SELECT count(*) FROM attempt a JOIN question q ON q.pk = a.question WHERE a.setting = ? AND a.sample < ? AND {active}"
+    sql = (
+        "SELECT count(*) FROM attempt a JOIN question q ON q.pk = a.question WHERE a.setting "
+        f"= ? AND a.sample < ? AND {active}"
+    )
     return int(library.value(sql, (setting.pk, samples)))
 
 

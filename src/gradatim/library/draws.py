@@ -36,7 +36,13 @@ def draws(library: Library) -> list[Draw]:
     rows = library.all("SELECT pk, name, grading, size, seed, mix, settings, quotas FROM draw ORDER BY pk")
     return [
         Draw(
-            pk=row[0], name=row[1], grading=row[2], size=row[3], seed=row[4], mix=row[5], settings=row[6],
+            pk=row[0],
+            name=row[1],
+            grading=row[2],
+            size=row[3],
+            seed=row[4],
+            mix=row[5],
+            settings=row[6],
             quotas={int(level): quota for level, quota in json.loads(row[7]).items()},
         )
         for row in rows
@@ -47,7 +53,9 @@ def chosen_draw(library: Library, name: str | None) -> Draw:
     """Return the draw of this name, or the only one. Raises `UsageError` naming those there are."""
     there = draws(library)
     if not there:
-        raise UsageError("There is no draw yet. Make one with: gradatim sample --size 2000 --mix curriculum:5,4,3,2,1 --name NAME")
+        raise UsageError(
+            "There is no draw yet. Make one with: gradatim sample --size 2000 --mix curriculum:5,4,3,2,1 --name NAME"
+        )
     found = [one for one in there if name is None or one.name == name]
     if len(found) == 1:
         return found[0]
@@ -64,14 +72,19 @@ def undrawable(library: Library) -> set[int]:
     return {row[0] for row in library.rows(sql)}
 
 
-def graded(library: Library, grading: GradingRow, level: int, sets: Sequence[QuestionSet] | None) -> Iterable[tuple[int, str]]:
+def graded(
+    library: Library, grading: GradingRow, level: int, sets: Sequence[QuestionSet] | None
+) -> Iterable[tuple[int, str]]:
     """Keys and ids of the questions of a level, of these sets or of all."""
     inside = ""
     if sets is not None:
         pks = ",".join(str(one.pk) for one in sets)
         inside = f" AND EXISTS (SELECT 1 FROM member m WHERE m.question = g.question AND m.question_set IN ({pks}))"
-    sql = f"SELECT q.pk, q.id FROM grade g JOIN question q ON q.pk = g.question WHERE g.grading = ? AND g.level = ?{inside}"
-    return library.rows(sql, (grading.pk, level))  # type: ignore[return-value]  # rows are pairs
+    sql = (
+        "SELECT q.pk, q.id FROM grade g JOIN question q ON q.pk = g.question WHERE g.grading "
+        f"= ? AND g.level = ?{inside}"
+    )
+    return library.rows(sql, (grading.pk, level))
 
 
 def write(library: Library, draw: Draw, items: Mapping[int, Sequence[int]]) -> Draw:
@@ -82,7 +95,9 @@ def write(library: Library, draw: Draw, items: Mapping[int, Sequence[int]]) -> D
             "INSERT INTO draw (name, grading, size, seed, mix, settings, quotas) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (draw.name, draw.grading, draw.size, draw.seed, draw.mix, draw.settings, quotas),
         )
-        rows = [(cursor.lastrowid, level, rank, pk) for level, pks in sorted(items.items()) for rank, pk in enumerate(pks)]
+        rows = [
+            (cursor.lastrowid, level, rank, pk) for level, pks in sorted(items.items()) for rank, pk in enumerate(pks)
+        ]
         connection.executemany("INSERT INTO draw_item VALUES (?, ?, ?, ?)", rows)
     return chosen_draw(library, draw.name)
 
@@ -90,7 +105,9 @@ def write(library: Library, draw: Draw, items: Mapping[int, Sequence[int]]) -> D
 def items(library: Library, draw: Draw) -> dict[int, list[int]]:
     """Question keys per level, in the draw's order."""
     orders: dict[int, list[int]] = {}
-    for level, question in library.all("SELECT level, question FROM draw_item WHERE draw = ? ORDER BY level, rank", (draw.pk,)):
+    for level, question in library.all(
+        "SELECT level, question FROM draw_item WHERE draw = ? ORDER BY level, rank", (draw.pk,)
+    ):
         orders.setdefault(level, []).append(question)
     return orders
 
@@ -98,7 +115,8 @@ def items(library: Library, draw: Draw) -> dict[int, list[int]]:
 def teacher_attempts(library: Library, draw: Draw, setting: Setting | None = None) -> list[Row]:
     """Each teacher's attempt at the draw's questions, in the draw's order.
 
-    Columns: level, rank, question, attempt, sample, newest outcome or None, finish reason, tokens written, cost, setting.
+    Columns: level, rank, question, attempt, sample, newest outcome or None, finish reason, tokens written, cost,
+    setting.
     """
     sql = (
         "SELECT i.level, i.rank, i.question, a.pk, a.sample, "

@@ -72,7 +72,9 @@ def chosen_grading(library: Library, model: str | None = None, grading: str | No
     if grading is not None:
         found = [one for one in there if one.id == grading]
         if not found:
-            raise UsageError(f"There is no grading {grading!r}. There are: {', '.join(one.id for one in there)} (gradatim levels).")
+            raise UsageError(
+                f"There is no grading {grading!r}. There are: {', '.join(one.id for one in there)} (gradatim levels)."
+            )
         return found[-1]
     models = list(dict.fromkeys(one.model for one in there))
     if model is None and len(models) > 1:
@@ -119,7 +121,7 @@ def histogram(library: Library, grading: GradingRow, set_pk: int | None = None) 
         "SELECT g.level, count(*) FROM grade g WHERE g.grading = ? AND EXISTS "
         f"(SELECT 1 FROM member m WHERE m.question = g.question AND m.question_set IN {inside}) GROUP BY g.level"
     )
-    return dict(library.all(sql, (grading.pk,) if set_pk is None else (grading.pk, set_pk)))  # type: ignore[arg-type]  # rows are pairs
+    return dict(library.all(sql, (grading.pk,) if set_pk is None else (grading.pk, set_pk)))
 
 
 def by_level(library: Library, grading: GradingRow) -> list[Row]:

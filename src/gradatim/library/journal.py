@@ -33,8 +33,12 @@ class _Close:
 class Journal(Generic[T]):
     """Writes items in the order they were put, in batches, on a thread of its own."""
 
-    def __init__(self, library: Library, write: Callable[[sqlite3.Connection, Sequence[T]], None],
-                 committed: Callable[[Sequence[T]], None] | None = None) -> None:
+    def __init__(
+        self,
+        library: Library,
+        write: Callable[[sqlite3.Connection, Sequence[T]], None],
+        committed: Callable[[Sequence[T]], None] | None = None,
+    ) -> None:
         """`write` puts a batch into the open transaction; `committed` is called after it is durable, on the thread."""
         self._library = library
         self._write = write

@@ -32,10 +32,15 @@ class WriterLock:
             holder = os.read(self._file, 500).decode("utf-8", "replace").strip() or "another process"
             os.close(self._file)
             raise LibraryError(
-                f"{library} is being written by {holder}. Wait for it to end, or stop it; reading (status, levels, show, query) works meanwhile."
+                f"{library} is being written by {holder}. Wait for it to end, or stop it; reading "
+                "(status, levels, show, query) works meanwhile."
             ) from error
-        command = " ".join(["gradatim", *sys.argv[1:]])[:120] if sys.argv[0].endswith("gradatim") else "a Python program"
-        words = f"process {os.getpid()} on {socket.gethostname()} ({command}) since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+        command = (
+            " ".join(["gradatim", *sys.argv[1:]])[:120] if sys.argv[0].endswith("gradatim") else "a Python program"
+        )
+        words = (
+            f"process {os.getpid()} on {socket.gethostname()} ({command}) since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+        )
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, words.encode(), 0)
 

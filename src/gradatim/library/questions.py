@@ -73,9 +73,13 @@ def ensure_set(connection: sqlite3.Connection, name: str, purpose: str) -> int:
     """Return the key of the set, made if it is new. Raises `UsageError` where its purpose is another."""
     row = connection.execute("SELECT pk, purpose FROM question_set WHERE name = ?", (name,)).fetchone()
     if row is None:
-        return int(connection.execute("INSERT INTO question_set (name, purpose) VALUES (?, ?)", (name, purpose)).lastrowid or 0)
+        return int(
+            connection.execute("INSERT INTO question_set (name, purpose) VALUES (?, ?)", (name, purpose)).lastrowid or 0
+        )
     if row[1] != purpose:
-        raise UsageError(f"The set {name!r} is there already as {row[1]!r}, not {purpose!r}. Choose another name with --set.")
+        raise UsageError(
+            f"The set {name!r} is there already as {row[1]!r}, not {purpose!r}. Choose another name with --set."
+        )
     return int(row[0])
 
 
@@ -129,7 +133,9 @@ def many(library: Library, pks: Sequence[int]) -> dict[int, Question]:
     return {row[0]: _question(*row[1:]) for row in found}
 
 
-def _question(id_: str, domain: str, reference: str, source: str, prompt: str | bytes, solution: str | bytes, extra: str | bytes) -> Question:  # noqa: PLR0913, PLR0917 - a row as it is stored
+def _question(
+    id_: str, domain: str, reference: str, source: str, prompt: str | bytes, solution: str | bytes, extra: str | bytes
+) -> Question:
     return Question(
         id=id_,
         domain=Domain(domain),
@@ -146,7 +152,12 @@ def pages(library: Library, sets_: Sequence[QuestionSet]) -> Iterator[dict[int, 
     last = 0
     active = ACTIVE.format(sets=",".join(str(one.pk) for one in sets_))
     while True:
-        pks = [row[0] for row in library.all(f"SELECT q.pk FROM question q WHERE q.pk > ? AND {active} ORDER BY q.pk LIMIT {PAGE}", (last,))]
+        pks = [
+            row[0]
+            for row in library.all(
+                f"SELECT q.pk FROM question q WHERE q.pk > ? AND {active} ORDER BY q.pk LIMIT {PAGE}", (last,)
+            )
+        ]
         if not pks:
             return
         yield many(library, pks)

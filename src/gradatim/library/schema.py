@@ -3,7 +3,8 @@
 A migration is never edited once it is released; a change of the tables is a new one at the end. The file's
 `user_version` is the number of migrations it has had, and its `application_id` says that it is ours.
 
-Two kinds of table. Those up to `fault` hold what was read, paid for or computed at a cost: rows are added, never edited.
+Two kinds of table. Those up to `fault` hold what was read, paid for or computed at a cost: rows are added, never
+edited.
 `grade` and `chain` are derived from them and can be written again at any time.
 Narrow columns and long texts are apart: a count over millions of attempts reads no text.
 """
@@ -219,8 +220,8 @@ SELECT q.id || '-' || s.id || '-' || a.sample AS attempt, q.id AS question, s.mo
 FROM score x JOIN attempt a ON a.pk = x.attempt JOIN question q ON q.pk = a.question
 JOIN setting s ON s.pk = a.setting JOIN prm p ON p.pk = x.prm;
 CREATE VIEW grades AS
-SELECT q.id AS question, g.model, g.rule, x.level, x.difficulty, x.low, x.high, x.correct, x.wrong, x.undecided, x.score,
-       x.reason, g.id AS grading
+SELECT q.id AS question, g.model, g.rule, x.level, x.difficulty, x.low, x.high, x.correct, x.wrong, x.undecided,
+       x.score, x.reason, g.id AS grading
 FROM grade x JOIN grading g ON g.pk = x.grading JOIN question q ON q.pk = x.question;
 CREATE VIEW draws AS
 SELECT d.name AS draw, i.level, i.rank, q.id AS question, g.model, g.rule

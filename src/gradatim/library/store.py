@@ -41,16 +41,24 @@ class Library:
         self._turn = threading.Lock()
         version = _checked_version(self.path)
         if version is None and not write:
-            raise LibraryError(f"There is no library at {self.path}. Make one with: gradatim ingest POOL --library {self.path}")
+            raise LibraryError(
+                f"There is no library at {self.path}. Make one with: gradatim ingest POOL --library {self.path}"
+            )
         if write:
             self._open_writer(version)
         elif version is not None and version < len(MIGRATIONS):
-            raise LibraryError(f"{self.path} was made by an older Gradatim. Run any writing command once (gradatim status --migrate) to bring it up to date.")
+            raise LibraryError(
+                f"{self.path} was made by an older Gradatim. Run any writing command once (gradatim "
+                "status --migrate) to bring it up to date."
+            )
         self._reader = self._connect(read_only=True)
 
     def _open_writer(self, version: int | None) -> None:
         if not self.path.parent.is_dir():
-            raise UsageError(f"There is no folder {self.path.parent} to keep the library in. Make it first: mkdir -p {self.path.parent}")
+            raise UsageError(
+                f"There is no folder {self.path.parent} to keep the library in. Make it first: mkdir "
+                f"-p {self.path.parent}"
+            )
         try:
             self._lock = WriterLock(self.path)
             if version is None:
@@ -127,11 +135,17 @@ class Library:
 def select(library: Library, sql: str) -> tuple[list[str], Iterator[Row]]:
     """Run a user's SELECT: column names and rows. Raises `UsageError` for SQL that is wrong or would write."""
     if not re.match(r"\s*(select|with|values|explain|pragma\s+table_info)\b", sql, re.IGNORECASE):
-        raise UsageError("gradatim query only reads: start with SELECT or WITH. The views are questions, attempts, verdicts, scores, grades, draws, chains, faults, drops.")
+        raise UsageError(
+            "gradatim query only reads: start with SELECT or WITH. The views are questions, "
+            "attempts, verdicts, scores, grades, draws, chains, faults, drops."
+        )
     try:
         cursor = library._reader.execute(sql)  # noqa: SLF001 - the one other reader of the connection, in the same file
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise UsageError(f"The query was refused by SQLite: {error}. The views are questions, attempts, verdicts, scores, grades, draws, chains, faults, drops.") from error
+        raise UsageError(
+            f"The query was refused by SQLite: {error}. The views are questions, attempts, "
+            "verdicts, scores, grades, draws, chains, faults, drops."
+        ) from error
     return [column[0] for column in cursor.description or ()], iter(cursor)
 
 
@@ -139,12 +153,17 @@ def environment_error(error: Exception, path: Path) -> LibraryError | SetupError
     """Say in a sentence what the machine or the file denied."""
     words = str(error)
     if "disk is full" in words or "No space left" in words or "disk I/O error" in words:
-        return SetupError(f"No space (or a disk error) where {path} lies: {words}. Everything committed before is kept; free some space and run the same command again.")
+        return SetupError(
+            f"No space (or a disk error) where {path} lies: {words}. Everything committed before "
+            "is kept; free some space and run the same command again."
+        )
     if "readonly" in words or "read-only" in words.lower() or "Permission denied" in words or "unable to open" in words:
         return LibraryError(f"{path} cannot be written: {words}. Check the permissions of the file and its folder.")
     if "locked" in words or "busy" in words:
         return LibraryError(f"{path} is locked by another program. Close what has it open for writing and try again.")
-    return LibraryError(f"{path} cannot be used: {words}. Keep a copy of it before anything else; `sqlite3 FILE .recover` may help.")
+    return LibraryError(
+        f"{path} cannot be used: {words}. Keep a copy of it before anything else; `sqlite3 FILE .recover` may help."
+    )
 
 
 def _checked_version(path: Path) -> int | None:
@@ -170,7 +189,8 @@ def _checked_version(path: Path) -> int | None:
         raise environment_error(error, path) from error
     if version > len(MIGRATIONS):
         raise LibraryError(
-            f"{path} was made by a newer Gradatim (tables {version}, this one knows {len(MIGRATIONS)}); it was left as it is. "
+            f"{path} was made by a newer Gradatim (tables {version}, this one knows "
+            f"{len(MIGRATIONS)}); it was left as it is. "
             "Upgrade: pip install -U gradatim"
         )
     return version
@@ -190,7 +210,8 @@ def _make(path: Path) -> None:
 def _migrate(connection: sqlite3.Connection, version: int) -> None:
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.executescript(
-            f"BEGIN IMMEDIATE;\n{script}\nPRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {number};\nCOMMIT;"
+            f"BEGIN IMMEDIATE;\n{script}\nPRAGMA application_id = {APPLICATION_ID};\nPRAGMA "
+            f"user_version = {number};\nCOMMIT;"
         )
 
 

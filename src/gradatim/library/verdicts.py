@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from gradatim.library.text import pack, unpack
 from gradatim.reasoning import split_reasoning
-from gradatim.types import Domain, Role
 
 if TYPE_CHECKING:
     import sqlite3
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from gradatim.library.attempts import Setting
     from gradatim.library.store import Library
-    from gradatim.types import StepScores, Verdict
+    from gradatim.types import Domain, Role, StepScores, Verdict
 
 PAGE = 1000
 
@@ -46,7 +45,9 @@ def ensure_checker(library: Library, name: str, version: str, *, again: bool = F
         return int(row[0])
     round_ = 0 if row is None else row[1] + 1
     with library.transaction() as connection:
-        cursor = connection.execute("INSERT INTO checker (name, version, round) VALUES (?, ?, ?)", (name, version, round_))
+        cursor = connection.execute(
+            "INSERT INTO checker (name, version, round) VALUES (?, ?, ?)", (name, version, round_)
+        )
     return int(cursor.lastrowid or 0)
 
 
@@ -82,10 +83,23 @@ def by_attempt(library: Library, pks: Sequence[int]) -> list[Unjudged]:
     return [_unjudged(*row) for row in rows]
 
 
-def _unjudged(pk: int, question: int, setting: int, finish_reason: str, content: str | bytes, reasoning: str | bytes, reference: str) -> Unjudged:  # noqa: PLR0913, PLR0917 - a row as it is stored
+def _unjudged(
+    pk: int,
+    question: int,
+    setting: int,
+    finish_reason: str,
+    content: str | bytes,
+    reasoning: str | bytes,
+    reference: str,
+) -> Unjudged:
     return Unjudged(
-        pk=pk, question=question, setting=setting, finish_reason=finish_reason, content=unpack(content),
-        reasoning=unpack(reasoning), reference=reference,
+        pk=pk,
+        question=question,
+        setting=setting,
+        finish_reason=finish_reason,
+        content=unpack(content),
+        reasoning=unpack(reasoning),
+        reference=reference,
     )
 
 

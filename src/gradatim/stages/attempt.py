@@ -14,8 +14,8 @@ from gradatim.config import AttemptSettings
 from gradatim.errors import LimitError
 from gradatim.library import attempts, questions
 from gradatim.progress import Progress, Tick, silent
-from gradatim.work.asking import Asking, request
 from gradatim.types import Role
+from gradatim.work.asking import Asking, request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,7 @@ class AttemptResult:
         return self.wanted - self.before - self.answered
 
 
-def attempt(  # noqa: PLR0913 - each is a part of the run that a Python user may bring
+def attempt(
     library: Library,
     model: Model,
     settings: AttemptSettings | None = None,
@@ -69,8 +69,8 @@ def attempt(  # noqa: PLR0913 - each is a part of the run that a Python user may
 ) -> AttemptResult:
     """Ask the model for what is missing.
 
-    Raises `SetupError` where the server refuses all (a wrong key), `KeyboardInterrupt` after saving. A budget or a limit
-    on faults that is reached ends the run with `stopped` set. In each case what was answered is in the library.
+    Raises `SetupError` where the server refuses all (a wrong key), `KeyboardInterrupt` after saving. A budget or a
+    limit on faults that is reached ends the run with `stopped` set. In each case what was answered is in the library.
     """
     settings = settings or AttemptSettings()
     sampling = settings.sampling()
@@ -83,8 +83,12 @@ def attempt(  # noqa: PLR0913 - each is a part of the run that a Python user may
 
     def tick(stats: EngineStats) -> Tick:
         return Tick(
-            done=before + stats.replies, total=wanted, tokens=stats.prompt_tokens + stats.completion_tokens,
-            cost=asking.cost if price else None, faults=stats.faults, note=f"{stats.in_flight} in flight",
+            done=before + stats.replies,
+            total=wanted,
+            tokens=stats.prompt_tokens + stats.completion_tokens,
+            cost=asking.cost if price else None,
+            faults=stats.faults,
+            note=f"{stats.in_flight} in flight",
         )
 
     stopped = ""
@@ -94,16 +98,31 @@ def attempt(  # noqa: PLR0913 - each is a part of the run that a Python user may
         stopped = str(error)
     stats = asking.engine.stats
     return AttemptResult(
-        model=model.name, setting=setting.id, wanted=wanted, before=before, answered=stats.replies, faults=asking.faults,
-        prompt_tokens=stats.prompt_tokens, completion_tokens=stats.completion_tokens,
-        cost=asking.cost if price else None, seconds=stats.seconds, stopped=stopped,
+        model=model.name,
+        setting=setting.id,
+        wanted=wanted,
+        before=before,
+        answered=stats.replies,
+        faults=asking.faults,
+        prompt_tokens=stats.prompt_tokens,
+        completion_tokens=stats.completion_tokens,
+        cost=asking.cost if price else None,
+        seconds=stats.seconds,
+        stopped=stopped,
     )
 
 
 class _Missing:
     """The requests that are missing, made a page at a time."""
 
-    def __init__(self, library: Library, setting: Setting, sampling: Sampling, sets: Sequence[QuestionSet], settings: AttemptSettings) -> None:
+    def __init__(
+        self,
+        library: Library,
+        setting: Setting,
+        sampling: Sampling,
+        sets: Sequence[QuestionSet],
+        settings: AttemptSettings,
+    ) -> None:
         self._library = library
         self._sampling = sampling
         self._missing = attempts.missing(library, setting, sets, settings.samples)

@@ -58,7 +58,9 @@ def curate(library: Library, name: str, settings: CurateSettings | None = None) 
     draw = draws.chosen_draw(library, name)
     rows = draws.teacher_attempts(library, draw)
     if not rows:
-        raise UsageError(f"No teacher has answered questions of {draw.name!r} yet. Run first: gradatim teach {draw.name}")
+        raise UsageError(
+            f"No teacher has answered questions of {draw.name!r} yet. Run first: gradatim teach {draw.name}"
+        )
     decisions: list[Curated] = []
     kept = Counter[int]()
     through: set[int] = set()
@@ -93,7 +95,11 @@ def _line(level: int, quota: int, rows: list[Row], decisions: list[Curated]) -> 
     costs = [row[8] for row, _ in own if row[8] is not None]
     written = sum(row[7] or 0 for row, _ in own)
     return CurateLine(
-        level=level, quota=quota, kept=kept, attempts=len(own),
+        level=level,
+        quota=quota,
+        kept=kept,
+        attempts=len(own),
         reasons=dict(Counter(decision.reason for _, decision in own if not decision.kept).most_common()),
-        tokens_per_chain=written / kept if kept else None, cost=sum(costs) if costs else None,
+        tokens_per_chain=written / kept if kept else None,
+        cost=sum(costs) if costs else None,
     )

@@ -57,18 +57,26 @@ def export(library: Library, name: str, settings: ExportSettings | None = None) 
     columns = [Column(column) for column in settings.columns]
     examples = _examples(library, kept, settings.system)
     data = write_rows(
-        out, (shaped(example, shape, thinking=thinking, columns=columns) for example in examples),
+        out,
+        (shaped(example, shape, thinking=thinking, columns=columns) for example in examples),
         typical=typical(shape, thinking=thinking, columns=columns),
     )
     facts = _settings(library, draw, settings)
     card = Card(
-        name=draw.name, files=(data.name,), rows=data.rows or 0, shape=shape, columns=tuple(typical(shape, thinking=thinking, columns=columns)),
-        levels=_levels(draw, kept), settings=facts, provenance=_provenance(library, draw),
+        name=draw.name,
+        files=(data.name,),
+        rows=data.rows or 0,
+        shape=shape,
+        columns=tuple(typical(shape, thinking=thinking, columns=columns)),
+        levels=_levels(draw, kept),
+        settings=facts,
+        provenance=_provenance(library, draw),
         left_out=tuple(_left_out(library, draw)),
     )
     card_file = write_text(beside(out, "card.md"), render(card))
     manifest = write_manifest(
-        beside(out, "manifest.json"), Manifest(name=draw.name, gradatim=__version__, files=(data, card_file), settings=facts)
+        beside(out, "manifest.json"),
+        Manifest(name=draw.name, gradatim=__version__, files=(data, card_file), settings=facts),
     )
     return ExportResult(draw=draw.name, rows=data.rows or 0, files=(data, card_file, manifest))
 
@@ -76,8 +84,10 @@ def export(library: Library, name: str, settings: ExportSettings | None = None) 
 def _kept(library: Library, draw: Draw) -> list[Row]:
     """Kept chains (question id, attempt key, level) in the draw's seeded order, levels mixed."""
     rows = library.all(
-        "SELECT q.id, c.attempt, c.level FROM chain c JOIN attempt a ON a.pk = c.attempt JOIN question q ON q.pk = a.question "
-        "WHERE c.draw = ? AND c.kept", (draw.pk,),
+        "SELECT q.id, c.attempt, c.level FROM chain c JOIN attempt a ON a.pk = c.attempt JOIN "
+        "question q ON q.pk = a.question "
+        "WHERE c.draw = ? AND c.kept",
+        (draw.pk,),
     )
     by_id = {row[0]: row for row in rows}
     return [by_id[id_] for id_ in ordered(by_id, draw.seed)]
@@ -86,20 +96,31 @@ def _kept(library: Library, draw: Draw) -> list[Row]:
 def _examples(library: Library, kept: list[Row], system: str) -> Iterator[Example]:
     for id_, attempt, level in kept:
         row = library.all(
-            "SELECT p.prompt, t.content, t.reasoning, q.source, s.model, q.reference FROM attempt a JOIN attempt_text t ON t.attempt = a.pk "
-            "JOIN question q ON q.pk = a.question JOIN question_text p ON p.question = q.pk JOIN setting s ON s.pk = a.setting WHERE a.pk = ?",
+            "SELECT p.prompt, t.content, t.reasoning, q.source, s.model, q.reference FROM attempt "
+            "a JOIN attempt_text t ON t.attempt = a.pk "
+            "JOIN question q ON q.pk = a.question JOIN question_text p ON p.question = q.pk JOIN "
+            "setting s ON s.pk = a.setting WHERE a.pk = ?",
             (attempt,),
         )[0]
         thinking, answer = split_reasoning(unpack(row[1]), unpack(row[2]))
         yield Example(
-            prompt=unpack(row[0]), answer=answer.strip(), thinking=thinking.strip(), system=system, id=id_, level=level, source=row[3],
-            model=row[4], reference=row[5],
+            prompt=unpack(row[0]),
+            answer=answer.strip(),
+            thinking=thinking.strip(),
+            system=system,
+            id=id_,
+            level=level,
+            source=row[3],
+            model=row[4],
+            reference=row[5],
         )
 
 
 def _levels(draw: Draw, kept: list[Row]) -> tuple[LevelCount, ...]:
     counts = Counter(row[2] for row in kept)
-    return tuple(LevelCount(level=level, rows=counts[level], asked=draw.quotas.get(level, 0)) for level in sorted(draw.quotas))
+    return tuple(
+        LevelCount(level=level, rows=counts[level], asked=draw.quotas.get(level, 0)) for level in sorted(draw.quotas)
+    )
 
 
 def _left_out(library: Library, draw: Draw) -> list[tuple[str, int]]:
@@ -115,10 +136,17 @@ def _settings(library: Library, draw: Draw, settings: ExportSettings) -> tuple[t
     curated = library.value("SELECT settings FROM curation WHERE draw = ?", (draw.pk,))
     rule = library.all("SELECT rule, rule_settings FROM grading WHERE pk = ?", (draw.grading,))[0]
     return (
-        ("mix", draw.mix), ("size", str(draw.size)), ("seed", str(draw.seed)),
+        ("mix", draw.mix),
+        ("size", str(draw.size)),
+        ("seed", str(draw.seed)),
         ("quotas", ", ".join(f"level {level}: {quota}" for level, quota in sorted(draw.quotas.items()))),
-        ("rule", rule[0]), ("rule settings", rule[1]), ("draw settings", draw.settings), ("curation", curated or ""),
-        ("format", settings.format), ("thinking", settings.thinking), ("system", settings.system),
+        ("rule", rule[0]),
+        ("rule settings", rule[1]),
+        ("draw settings", draw.settings),
+        ("curation", curated or ""),
+        ("format", settings.format),
+        ("thinking", settings.thinking),
+        ("system", settings.system),
         ("columns", ", ".join(settings.columns)),
     )
 
@@ -126,20 +154,26 @@ def _settings(library: Library, draw: Draw, settings: ExportSettings) -> tuple[t
 def _provenance(library: Library, draw: Draw) -> tuple[tuple[str, str], ...]:
     """Who graded, who taught, who checked; where the questions came from."""
     base = library.all(
-        "SELECT g.model, s.sampling, p.name, p.version FROM grading g JOIN setting s ON s.pk = g.setting LEFT JOIN prm p ON p.pk = g.prm WHERE g.pk = ?",
+        "SELECT g.model, s.sampling, p.name, p.version FROM grading g JOIN setting s ON s.pk "
+        "= g.setting LEFT JOIN prm p ON p.pk = g.prm WHERE g.pk = ?",
         (draw.grading,),
     )[0]
     teachers = library.all(
-        "SELECT DISTINCT s.model, s.sampling FROM chain c JOIN attempt a ON a.pk = c.attempt JOIN setting s ON s.pk = a.setting "
-        "WHERE c.draw = ? AND c.kept ORDER BY s.model, s.sampling", (draw.pk,),
+        "SELECT DISTINCT s.model, s.sampling FROM chain c JOIN attempt a ON a.pk = c.attempt "
+        "JOIN setting s ON s.pk = a.setting "
+        "WHERE c.draw = ? AND c.kept ORDER BY s.model, s.sampling",
+        (draw.pk,),
     )
     checkers = library.all(
-        "SELECT DISTINCT k.name, k.version FROM chain c JOIN verdict v ON v.attempt = c.attempt JOIN checker k ON k.pk = v.checker "
-        "WHERE c.draw = ? AND c.kept ORDER BY k.name, k.version", (draw.pk,),
+        "SELECT DISTINCT k.name, k.version FROM chain c JOIN verdict v ON v.attempt = "
+        "c.attempt JOIN checker k ON k.pk = v.checker "
+        "WHERE c.draw = ? AND c.kept ORDER BY k.name, k.version",
+        (draw.pk,),
     )
     sets = library.all("SELECT name, purpose FROM question_set ORDER BY name")
     return (
-        ("base model", base[0]), ("base model's sampling", _short(base[1])),
+        ("base model", base[0]),
+        ("base model's sampling", _short(base[1])),
         ("PRM", f"{base[2]} ({base[3]})" if base[2] else "none"),
         *(("teacher", f"{model}; {_short(sampling)}") for model, sampling in teachers),
         *(("checker", f"{name} {version}") for name, version in checkers),
@@ -150,4 +184,7 @@ def _provenance(library: Library, draw: Draw) -> tuple[tuple[str, str], ...]:
 
 def _short(sampling: str) -> str:
     """Return sampling settings without those that are not set."""
-    return json.dumps({name: value for name, value in json.loads(sampling).items() if value not in (None, "", "{}")}, ensure_ascii=False)
+    return json.dumps(
+        {name: value for name, value in json.loads(sampling).items() if value not in (None, "", "{}")},
+        ensure_ascii=False,
+    )

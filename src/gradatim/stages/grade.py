@@ -16,7 +16,8 @@ from gradatim.config import GradeSettings
 from gradatim.errors import UsageError
 from gradatim.library import attempts, grades, verdicts
 from gradatim.library.attempts import NewFault
-from gradatim.method.levels import Evidence, PaperRule, RateRule, grade as level_of, quantile_cuts, reachable_levels
+from gradatim.method.levels import Evidence, PaperRule, RateRule, quantile_cuts, reachable_levels
+from gradatim.method.levels import grade as level_of
 from gradatim.prm import Solution
 from gradatim.progress import Progress, Tick, silent
 from gradatim.types import Outcome, Role, StepScores
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from gradatim.library.grades import AttemptEvidence, GradingRow
     from gradatim.library.store import Library, Row
     from gradatim.prm import PRM
+    from gradatim.types import Fault
 
 _BATCH = 200
 _GRADES = 5000
@@ -68,8 +70,14 @@ class GradeResult:
     """What makes these levels less than they seem."""
 
 
-def grade(library: Library, settings: GradeSettings | None = None, *, prm: PRM | None = None, model: str | None = None,
-          progress: Progress = silent) -> list[GradeResult]:
+def grade(
+    library: Library,
+    settings: GradeSettings | None = None,
+    *,
+    prm: PRM | None = None,
+    model: str | None = None,
+    progress: Progress = silent,
+) -> list[GradeResult]:
     """Grade the attempts of one model, or of every model with base attempts; one result for each setting.
 
     Raises `UsageError` where nothing was attempted or verified, or the rule `paper` has neither a PRM nor scores.
@@ -77,31 +85,51 @@ def grade(library: Library, settings: GradeSettings | None = None, *, prm: PRM |
     settings = settings or GradeSettings()
     chosen = [one for one in attempts.settings(library, Role.BASE) if model is None or one.model == model]
     if not chosen:
-        raise UsageError(f"There are no attempts{f' of {model}' if model else ''} to grade. Run first: gradatim attempt; gradatim verify")
+        raise UsageError(
+            f"There are no attempts{f' of {model}' if model else ''} to grade. Run first: gradatim "
+            "attempt; gradatim verify"
+        )
     if library.value("SELECT 1 FROM verdict LIMIT 1") is None:
         raise UsageError("No attempt has a verdict yet. Run first: gradatim verify")
     return [_grade_setting(library, setting, settings, prm, progress) for setting in chosen]
 
 
-def _grade_setting(library: Library, setting: Setting, settings: GradeSettings, prm: PRM | None, progress: Progress) -> GradeResult:
+def _grade_setting(
+    library: Library, setting: Setting, settings: GradeSettings, prm: PRM | None, progress: Progress
+) -> GradeResult:
     prm_pk = _known_prm(library, setting) if prm is None else verdicts.ensure_prm(library, prm.name, prm.version)
-    scored, unscored = (0, Counter[str]()) if prm is None or prm_pk is None else _score(library, setting, prm, prm_pk, progress)
+    scored, unscored = (
+        (0, Counter[str]()) if prm is None or prm_pk is None else _score(library, setting, prm, prm_pk, progress)
+    )
     rule = _rule(library, setting, settings, prm_pk)
-    rule_settings = json.dumps({"cuts": list(rule.cuts), "prior": list(rule.prior), "mass": rule.mass, "asked": settings.cuts})
+    rule_settings = json.dumps(
+        {"cuts": list(rule.cuts), "prior": list(rule.prior), "mass": rule.mass, "asked": settings.cuts}
+    )
     grading = grades.ensure_grading(library, setting, prm_pk, settings.rule, rule_settings)
     reasons = _derive(library, setting, grading, rule, progress)
     if settings.rule == "paper" and prm_pk is None and reasons["no_score"]:
         raise UsageError(
-            f"The rule paper needs the PRM's scores for {reasons['no_score']} questions that {setting.model} got wrong. "
+            f"The rule paper needs the PRM's scores for {reasons['no_score']} questions that "
+            f"{setting.model} got wrong. "
             "Add a [prm] to gradatim.toml, or grade by pass rate alone: gradatim grade --rule rate"
         )
     lines = tuple(
-        LevelLine(level=row[0], questions=row[1], score=row[2], attempts=row[3], pass_rate=row[4] / row[3] if row[3] else None)
+        LevelLine(
+            level=row[0], questions=row[1], score=row[2], attempts=row[3], pass_rate=row[4] / row[3] if row[3] else None
+        )
         for row in grades.by_level(library, grading)
     )
     return GradeResult(
-        model=setting.model, setting=setting.id, grading=grading.id, rule=settings.rule, cuts=rule.cuts, levels=lines,
-        ungraded=dict(reasons), scored=scored, unscored=dict(unscored), warning=_warning(library, setting, rule, prm_pk),
+        model=setting.model,
+        setting=setting.id,
+        grading=grading.id,
+        rule=settings.rule,
+        cuts=rule.cuts,
+        levels=lines,
+        ungraded=dict(reasons),
+        scored=scored,
+        unscored=dict(unscored),
+        warning=_warning(library, setting, rule, prm_pk),
     )
 
 
@@ -119,11 +147,12 @@ def _score(library: Library, setting: Setting, prm: PRM, prm_pk: int, progress: 
     """Have the PRM score every wrong attempt that lacks scores; each batch is durable before the next."""
     total = library.value(
         "SELECT count(*) FROM attempt a WHERE a.setting = ? AND (SELECT outcome FROM verdict v WHERE v.attempt = a.pk "
-        "ORDER BY v.checker DESC LIMIT 1) = 'wrong' AND NOT EXISTS (SELECT 1 FROM score x WHERE x.attempt = a.pk AND x.prm = ?)",
+        "ORDER BY v.checker DESC LIMIT 1) = 'wrong' AND NOT EXISTS (SELECT 1 FROM score x "
+        "WHERE x.attempt = a.pk AND x.prm = ?)",
         (setting.pk, prm_pk),
     )
     scored, reasons = 0, Counter[str]()
-    batch: list[tuple[int, object]] = []
+    batch: list[tuple[int, StepScores | Fault]] = []
 
     def solutions() -> Iterator[Solution]:
         for one in verdicts.unscored(library, setting, prm_pk):
@@ -135,8 +164,18 @@ def _score(library: Library, setting: Setting, prm: PRM, prm_pk: int, progress: 
                 if isinstance(result, StepScores):
                     verdicts.write_scores(connection, attempt, prm_pk, result)
                 else:
-                    attempts.write_fault(connection, NewFault(stage="grade", fault=result, question=None, setting=setting.pk,  # type: ignore[arg-type]  # the Protocol gives nothing else
-                                                              sample=None, attempt=attempt, made_at=time.time()))
+                    attempts.write_fault(
+                        connection,
+                        NewFault(
+                            stage="grade",
+                            fault=result,
+                            question=None,
+                            setting=setting.pk,
+                            sample=None,
+                            attempt=attempt,
+                            made_at=time.time(),
+                        ),
+                    )
         batch.clear()
 
     try:
@@ -170,7 +209,9 @@ def _rule(library: Library, setting: Setting, settings: GradeSettings, prm_pk: i
     return PaperRule(cuts=quantile_cuts(means))
 
 
-def _derive(library: Library, setting: Setting, grading: GradingRow, rule: PaperRule | RateRule, progress: Progress) -> Counter[str]:
+def _derive(
+    library: Library, setting: Setting, grading: GradingRow, rule: PaperRule | RateRule, progress: Progress
+) -> Counter[str]:
     """Write the grade of every question that was attempted; return the reasons of those without a level."""
     reasons = Counter[str]()
     summed = _paper_evidence if isinstance(rule, PaperRule) else _rate_evidence
@@ -181,8 +222,21 @@ def _derive(library: Library, setting: Setting, grading: GradingRow, rule: Paper
         result = level_of(evidence, rule)
         if result.level is None:
             reasons[result.reason] += 1
-        rows.append((grading.pk, question, result.level, result.difficulty, result.low, result.high, evidence.correct,
-                     evidence.wrong, evidence.undecided, evidence.score, result.reason))
+        rows.append(
+            (
+                grading.pk,
+                question,
+                result.level,
+                result.difficulty,
+                result.low,
+                result.high,
+                evidence.correct,
+                evidence.wrong,
+                evidence.undecided,
+                evidence.score,
+                result.reason,
+            )
+        )
         if len(rows) >= _GRADES:
             done += len(rows)
             _save(library, rows)
@@ -213,8 +267,11 @@ def _rate_evidence(found: list[AttemptEvidence]) -> Evidence:
 def _counted(found: list[AttemptEvidence], first: Outcome | None, score: float | None) -> Evidence:
     outcomes = [one.outcome for one in found]
     return Evidence(
-        correct=outcomes.count(Outcome.CORRECT), wrong=outcomes.count(Outcome.WRONG),
-        undecided=outcomes.count(Outcome.UNDECIDED), first=first, score=score,
+        correct=outcomes.count(Outcome.CORRECT),
+        wrong=outcomes.count(Outcome.WRONG),
+        undecided=outcomes.count(Outcome.UNDECIDED),
+        first=first,
+        score=score,
     )
 
 
@@ -225,4 +282,7 @@ def _warning(library: Library, setting: Setting, rule: PaperRule | RateRule, prm
     if not missing:
         return ""
     levels = ", ".join(map(str, missing))
-    return f"With {most} attempt{'s' if most > 1 else ''} per question, level {levels} cannot occur: more samples, other cuts or a PRM would open it."
+    return (
+        f"With {most} attempt{'s' if most > 1 else ''} per question, level {levels} cannot "
+        "occur: more samples, other cuts or a PRM would open it."
+    )

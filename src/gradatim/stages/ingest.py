@@ -1,8 +1,9 @@
 """Ingest: read a pool or an evaluation set, and keep every question that can be decided.
 
-A row is dropped, with a reason and its text, where it cannot be read, is a duplicate or near duplicate, or its reference
-does not pass its own checker. A question that shares a passage with an evaluation set is kept and excluded, with the
-passage, whichever of the two came first. Streams: a pool larger than memory ingests; a rerun adds only what is new.
+A row is dropped, with a reason and its text, where it cannot be read, is a duplicate or near duplicate, or its
+reference does not pass its own checker. A question that shares a passage with an evaluation set is kept and excluded,
+with the passage, whichever of the two came first. Streams: a pool larger than memory ingests; a rerun adds only what
+is new.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gradatim.config import IngestSettings
-    from gradatim.formats.presets import Preset
+    from gradatim.formats.fields import Preset
     from gradatim.library.store import Library
 
 _BATCH = 500
@@ -62,7 +63,9 @@ class IngestResult:
     """The same file was read before with the same settings, and was not read again."""
 
 
-def ingest(library: Library, settings: IngestSettings, *, again: bool = True, progress: Progress = silent) -> IngestResult:
+def ingest(
+    library: Library, settings: IngestSettings, *, again: bool = True, progress: Progress = silent
+) -> IngestResult:
     """Read the source into the library's set; with `again=False` not where the same file was read the same way before.
 
     Raises `UsageError` where the source is missing, empty, unreadable or of no known shape; nothing is written then.
@@ -87,10 +90,16 @@ def ingest(library: Library, settings: IngestSettings, *, again: bool = True, pr
     with library.transaction() as connection:
         values = (intake.set_pk, fingerprint, settings.path, preset.describe())
         connection.execute("INSERT OR REPLACE INTO ingested VALUES (?, ?, ?, ?)", values)
-    excluded = intake.excluded + (_screen_pools(library, settings) if settings.purpose == "eval" and intake.added else 0)
+    excluded = intake.excluded + (
+        _screen_pools(library, settings) if settings.purpose == "eval" and intake.added else 0
+    )
     return IngestResult(
-        set=settings.set, preset=preset.describe(), added=intake.added, already=intake.already,
-        dropped=dict(intake.dropped.most_common()), excluded=excluded,
+        set=settings.set,
+        preset=preset.describe(),
+        added=intake.added,
+        already=intake.already,
+        dropped=dict(intake.dropped.most_common()),
+        excluded=excluded,
     )
 
 
@@ -140,8 +149,13 @@ class _Intake:
             self._drop(connection, row, fields.reason, fields.text)
             return
         question = Question(
-            id=Question.make_id(self._domain, fields.prompt), domain=self._domain, prompt=fields.prompt,
-            reference=fields.reference, solution=fields.solution, source=row.place, extra=fields.extra,
+            id=Question.make_id(self._domain, fields.prompt),
+            domain=self._domain,
+            prompt=fields.prompt,
+            reference=fields.reference,
+            solution=fields.solution,
+            source=row.place,
+            extra=fields.extra,
         )
         there = connection.execute("SELECT pk, reference FROM question WHERE id = ?", (question.id,)).fetchone()
         if there is not None:
@@ -149,7 +163,9 @@ class _Intake:
             return
         verdict = self._checker.check_reference(question.reference)
         if verdict.outcome is not Outcome.CORRECT:
-            self._drop(connection, row, verdict.reason, f"reference {question.reference[:200]!r} does not pass its own checker")
+            self._drop(
+                connection, row, verdict.reason, f"reference {question.reference[:200]!r} does not pass its own checker"
+            )
             return
         keys = bands(question.prompt) if self._settings.near and self._settings.purpose == "pool" else ()
         twin = self._near(connection, question, keys)
@@ -168,10 +184,17 @@ class _Intake:
             questions.exclude(connection, pk, "contaminated", f"{match.name}: {match.text}")
             self.excluded += 1
 
-    def _meet_again(self, connection: sqlite3.Connection, row: Row | BadRow, question: Question, pk: int, reference: str) -> None:
+    def _meet_again(
+        self, connection: sqlite3.Connection, row: Row | BadRow, question: Question, pk: int, reference: str
+    ) -> None:
         """The question is in the library: in this set already, in another set, or twice in this source."""
         if reference != question.reference and not self._same(reference, question.reference):
-            self._drop(connection, row, "conflicting_reference", f"{question.id} has the reference {reference!r}, this row {question.reference!r}")
+            self._drop(
+                connection,
+                row,
+                "conflicting_reference",
+                f"{question.id} has the reference {reference!r}, this row {question.reference!r}",
+            )
         elif self._marked(pk):
             self._drop(connection, row, "duplicate", f"same prompt as {question.id}")
         elif questions.join(connection, self.set_pk, pk):
@@ -181,7 +204,7 @@ class _Intake:
         self._mark(pk)
 
     def _same(self, one: str, other: str) -> bool:
-        return self._checker.compare(one, other).outcome is Outcome.CORRECT
+        return isinstance(self._checker, MathChecker) and self._checker.compare(one, other).outcome is Outcome.CORRECT
 
     def _near(self, connection: sqlite3.Connection, question: Question, keys: tuple[int, ...]) -> str:
         """Return a word about the first question in the library that this one nearly repeats, or nothing."""
@@ -204,7 +227,11 @@ class _Intake:
         key = content_id(reason, body)
         self._bodies[key] += 1
         row_id = content_id(key, str(self._bodies[key]))
-        questions.drop(connection, self.set_pk, Dropped(row_id=row_id, place=row.place, reason=reason, detail=detail[:500], body=body))
+        questions.drop(
+            connection,
+            self.set_pk,
+            Dropped(row_id=row_id, place=row.place, reason=reason, detail=detail[:500], body=body),
+        )
         self.dropped[reason] += 1
 
     def _marked(self, pk: int) -> bool:

@@ -1,8 +1,8 @@
 """Record: attempts that another tool wrote, from a file with one row per answer.
 
 A row finds its question by our id or by the question's own text. A file read twice adds nothing; a file that grew adds
-what is new. Where rows carry no sample index, answers are told apart by their text: the same text k times in the file is
-k attempts, however often the file is read.
+what is new. Where rows carry no sample index, answers are told apart by their text: the same text k times in the file
+is k attempts, however often the file is read.
 """
 
 from __future__ import annotations
@@ -47,8 +47,16 @@ class RecordResult:
     """The first twenty of them."""
 
 
-def record(library: Library, source: str, fields: Mapping[str, str], *, model: str, role: Role = Role.BASE, format: str | None = None,  # noqa: A002, PLR0913 - the word that users type
-           progress: Progress = silent) -> RecordResult:
+def record(
+    library: Library,
+    source: str,
+    fields: Mapping[str, str],
+    *,
+    model: str,
+    role: Role = Role.BASE,
+    format: str | None = None,  # noqa: A002 - the word that users type
+    progress: Progress = silent,
+) -> RecordResult:
     """Keep the recorded answers as attempts of `model`.
 
     Raises `UsageError` where the file or a column is not there; nothing is written then.
@@ -66,7 +74,10 @@ def record(library: Library, source: str, fields: Mapping[str, str], *, model: s
         done += len(batch)
         progress("attempt", Tick(done=done, total=None, faults=sum(keeper.dropped.values())))
     return RecordResult(
-        model=model, added=keeper.added, already=keeper.already, dropped=dict(keeper.dropped.most_common()),
+        model=model,
+        added=keeper.added,
+        already=keeper.already,
+        dropped=dict(keeper.dropped.most_common()),
         dropped_places=tuple(keeper.places),
     )
 
@@ -118,7 +129,9 @@ class _Keeper:
             self.places.append(f"{place}: {reason}")
 
     def _question(self, found: AttemptFields) -> int | None:
-        ids = [found.question_id] if found.question_id else [Question.make_id(domain, found.prompt) for domain in Domain]
+        ids = (
+            [found.question_id] if found.question_id else [Question.make_id(domain, found.prompt) for domain in Domain]
+        )
         marks = ",".join("?" * len(ids))
         pk = self._library.value(f"SELECT pk FROM question WHERE id IN ({marks})", ids)
         return None if pk is None else int(pk)
@@ -131,7 +144,9 @@ class _Keeper:
                 "WHERE a.setting = ? AND a.question = ?"
             )
             rows_ = self._library.all(sql, (self._setting.pk, question))
-            self._there[question] = [(sample, hash((unpack(content), unpack(reasoning)))) for sample, content, reasoning in rows_]
+            self._there[question] = [
+                (sample, hash((unpack(content), unpack(reasoning)))) for sample, content, reasoning in rows_
+            ]
             self._next[question] = max((row[0] for row in rows_), default=-1) + 1
         if found.sample is not None:
             taken = {sample for sample, _ in self._there[question]}
@@ -152,4 +167,6 @@ class _Keeper:
         reply = Reply(content=found.answer, reasoning=found.reasoning, finish_reason=found.finish_reason, usage=usage)
         if found.model:
             reply = replace(reply, server_model=found.model)
-        return NewAttempt(setting=self._setting.pk, question=question, sample=sample, reply=reply, cost=None, made_at=time.time())
+        return NewAttempt(
+            setting=self._setting.pk, question=question, sample=sample, reply=reply, cost=None, made_at=time.time()
+        )

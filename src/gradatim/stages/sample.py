@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gradatim.library.grades import GradingRow
-    from gradatim.library.questions import QuestionSet
     from gradatim.library.store import Library
 
 
@@ -52,7 +51,9 @@ class SampleResult:
     warning: str = ""
 
 
-def sample(library: Library, settings: SampleSettings | None = None, *, model: str | None = None, grading: str | None = None) -> SampleResult:
+def sample(
+    library: Library, settings: SampleSettings | None = None, *, model: str | None = None, grading: str | None = None
+) -> SampleResult:
     """Draw questions, or find the same draw again.
 
     Raises `UsageError` for a mix that cannot be or a name that is taken by another draw, `LimitError` where a level is
@@ -60,7 +61,9 @@ def sample(library: Library, settings: SampleSettings | None = None, *, model: s
     """
     settings = settings or SampleSettings()
     if not settings.name.strip() or "/" in settings.name:
-        raise UsageError(f"{settings.name!r} cannot name a draw: it takes letters, digits, and no slash. Give one with --name.")
+        raise UsageError(
+            f"{settings.name!r} cannot name a draw: it takes letters, digits, and no slash. Give one with --name."
+        )
     chosen = grades.chosen_grading(library, model, grading)
     sets = None if settings.sets is None else questions.chosen_sets(library, settings.sets)
     mix, warning = _mix(library, settings, chosen)
@@ -68,7 +71,8 @@ def sample(library: Library, settings: SampleSettings | None = None, *, model: s
     never = draws.undrawable(library)
     found = {
         level: {id_: pk for pk, id_ in draws.graded(library, chosen, level, sets) if pk not in never}
-        for level in range(6) if asked.get(level) or settings.when_dry == "nearest"
+        for level in range(6)
+        if asked.get(level) or settings.when_dry == "nearest"
     }
     available = {level: len(ids) for level, ids in found.items()}
     filled = fill(asked, available, WhenDry(settings.when_dry))
@@ -76,22 +80,37 @@ def sample(library: Library, settings: SampleSettings | None = None, *, model: s
         raise UsageError("There is nothing to draw: no graded question is left for this mix. See: gradatim levels")
     items = {
         level: ordered(found[level], settings.seed, first=quota + math.ceil(quota * settings.reserve))
-        for level, quota in filled.quotas.items() if quota
+        for level, quota in filled.quotas.items()
+        if quota
     }
     wanted = Draw(
-        pk=0, name=settings.name, grading=chosen.pk, size=settings.size, seed=settings.seed, mix=mix.text,
-        settings=_canonical(settings), quotas={level: quota for level, quota in filled.quotas.items() if quota},
+        pk=0,
+        name=settings.name,
+        grading=chosen.pk,
+        size=settings.size,
+        seed=settings.seed,
+        mix=mix.text,
+        settings=_canonical(settings),
+        quotas={level: quota for level, quota in filled.quotas.items() if quota},
     )
     keys = {level: [found[level][id_] for id_ in ids] for level, ids in items.items()}
     before = _keep(library, wanted, keys)
     if before is not None:
         wanted, keys = before, draws.items(library, before)
     return SampleResult(
-        name=settings.name, model=chosen.model, grading=chosen.id, mix=mix.text, weights=tuple(mix.weights), asked=asked,
-        available=available, drawn=dict(wanted.quotas),
+        name=settings.name,
+        model=chosen.model,
+        grading=chosen.id,
+        mix=mix.text,
+        weights=tuple(mix.weights),
+        asked=asked,
+        available=available,
+        drawn=dict(wanted.quotas),
         reserve={level: len(pks) - wanted.quotas[level] for level, pks in keys.items()},
         moved=tuple(f"{move.count} of level {move.wanted} from level {move.given}" for move in filled.moved),
-        short=filled.short, already=before is not None, warning=warning,
+        short=filled.short,
+        already=before is not None,
+        warning=warning,
     )
 
 
@@ -102,10 +121,20 @@ def _mix(library: Library, settings: SampleSettings, grading: GradingRow) -> tup
         return mix, ""
     sets = {one.name: one for one in questions.sets(library)}
     if mix.set_name not in sets:
-        raise UsageError(f"The mix {settings.mix!r} needs the set {mix.set_name!r}, which is not in the library. There are: {', '.join(sets) or 'none'}.")
-    counts = {level: count for level, count in grades.histogram(library, grading, sets[mix.set_name].pk).items() if level is not None}
+        raise UsageError(
+            f"The mix {settings.mix!r} needs the set {mix.set_name!r}, which is not in the "
+            f"library. There are: {', '.join(sets) or 'none'}."
+        )
+    counts = {
+        level: count
+        for level, count in grades.histogram(library, grading, sets[mix.set_name].pk).items()
+        if level is not None
+    }
     if not counts:
-        raise UsageError(f"No question of the set {mix.set_name!r} is graded for {grading.model}. Run: gradatim attempt --set {mix.set_name}; gradatim verify; gradatim grade")
+        raise UsageError(
+            f"No question of the set {mix.set_name!r} is graded for {grading.model}. Run: gradatim "
+            f"attempt --set {mix.set_name}; gradatim verify; gradatim grade"
+        )
     observed = observed_mix(counts, mix.set_name, settings.easy)
     pool = {level: count for level, count in grades.histogram(library, grading).items() if level is not None}
     return observed, _same_as_pool(counts, pool)
@@ -117,7 +146,12 @@ def _same_as_pool(observed: Mapping[int, int], pool: Mapping[int, int]) -> str:
     if not total or not whole:
         return ""
     distance = sum(abs(observed.get(level, 0) / total - pool.get(level, 0) / whole) for level in range(6)) / 2
-    return "" if distance > 0.05 else f"The evaluation set's levels are distributed as the pool's (they differ by {distance:.1%}): this draw is close to a random one."
+    return (
+        ""
+        if distance > 0.05
+        else "The evaluation set's levels are distributed as the pool's (they differ by "
+        f"{distance:.1%}): this draw is close to a random one."
+    )
 
 
 def _keep(library: Library, wanted: Draw, keys: Mapping[int, list[int]]) -> Draw | None:
@@ -133,7 +167,8 @@ def _keep(library: Library, wanted: Draw, keys: Mapping[int, list[int]]) -> Draw
     if there.settings == wanted.settings and models[there.grading] == models[wanted.grading]:
         return there
     raise UsageError(
-        f"There is another draw named {wanted.name!r} (mix {there.mix}, size {there.size}, seed {there.seed}, of {models[there.grading][0]}). "
+        f"There is another draw named {wanted.name!r} (mix {there.mix}, size {there.size}, "
+        f"seed {there.seed}, of {models[there.grading][0]}). "
         "A draw never changes: choose another --name."
     )
 

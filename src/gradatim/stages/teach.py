@@ -2,8 +2,8 @@
 
 It works down each level's order. A chain that does not verify, or that curation would drop, is asked for again up to
 `tries` times, then the next question of the level's reserve takes its place: the finished set has the mix that was
-asked for, not what filtering left of it (cf. arXiv 2504.11919, section 3.3, where only correct chains are kept). Never more requests are out than chains are missing. An answer that
-was cut off by `max_tokens` is kept, and not bought again with the same limit.
+asked for, not what filtering left of it (arXiv 2504.11919 keeps correct chains only). Never more requests are out
+than chains are missing. An answer that was cut off by `max_tokens` is kept, and not bought again with the same limit.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from gradatim.library.attempts import Setting
     from gradatim.library.draws import Draw
     from gradatim.library.store import Library
+    from gradatim.library.verdicts import Unjudged
     from gradatim.models import Model
     from gradatim.models.budget import Budget, Price
     from gradatim.models.pace import EngineSettings, EngineStats
-    from gradatim.types import Fault, Request, Sampling
-    from gradatim.library.verdicts import Unjudged
+    from gradatim.types import Request, Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +78,19 @@ class TeachResult:
         return sum(line.quota - line.chains for line in self.lines)
 
 
-def teach(library: Library, name: str, model: Model, settings: TeachSettings | None = None, *, curate: CurateSettings | None = None, verify: VerifySettings | None = None,  # noqa: PLR0913 - each is a part of the run that a Python user may bring
-          engine: EngineSettings | None = None, price: Price | None = None, budget: Budget | None = None, progress: Progress = silent) -> TeachResult:
+def teach(
+    library: Library,
+    name: str,
+    model: Model,
+    settings: TeachSettings | None = None,
+    *,
+    curate: CurateSettings | None = None,
+    verify: VerifySettings | None = None,
+    engine: EngineSettings | None = None,
+    price: Price | None = None,
+    budget: Budget | None = None,
+    progress: Progress = silent,
+) -> TeachResult:
     """Have chains written for a draw.
 
     Raises `UsageError` where there is no such draw, `SetupError` where the server refuses all. A budget that is used up
@@ -97,15 +108,19 @@ def teach(library: Library, name: str, model: Model, settings: TeachSettings | N
         desk.open_books()
         if desk.wanted():
             asking = Asking(library, model, setting, stage="teach", price=price, committed=judge_.put)
-            judge_.start(lambda: asking.engine.wake())
+            judge_.start(asking.wake)
             stats = None
 
             def tick(now: EngineStats) -> Tick:
                 nonlocal stats
                 stats = now
                 return Tick(
-                    done=desk.chains(), total=sum(draw.quotas.values()), tokens=now.prompt_tokens + now.completion_tokens,
-                    cost=asking.cost if price else None, faults=now.faults, note=f"{now.in_flight} in flight",
+                    done=desk.chains(),
+                    total=sum(draw.quotas.values()),
+                    tokens=now.prompt_tokens + now.completion_tokens,
+                    cost=asking.cost if price else None,
+                    faults=now.faults,
+                    note=f"{now.in_flight} in flight",
                 )
 
             try:
@@ -118,7 +133,14 @@ def teach(library: Library, name: str, model: Model, settings: TeachSettings | N
     finally:
         judge_.close()
     lines = _lines(library, draw, setting, desk)
-    return TeachResult(draw=draw.name, teacher=model.name, asked=asked, faults=faults, lines=lines, stopped=stopped or _why_short(lines, faults))
+    return TeachResult(
+        draw=draw.name,
+        teacher=model.name,
+        asked=asked,
+        faults=faults,
+        lines=lines,
+        stopped=stopped or _why_short(lines, faults),
+    )
 
 
 def _why_short(lines: Sequence[TeachLine], faults: dict[str, int]) -> str:
@@ -128,8 +150,14 @@ def _why_short(lines: Sequence[TeachLine], faults: dict[str, int]) -> str:
         return ""
     what = ", ".join(f"{count} of level {level}" for level, count in short.items())
     if faults:
-        return f"{what} missing after {sum(faults.values())} faults of the server: run the same command again to ask once more."
-    return f"{what} missing: the draw's reserve is used up. Draw again with a larger --reserve, allow more --tries, or take what there is."
+        return (
+            f"{what} missing after {sum(faults.values())} faults of the server: run the same "
+            "command again to ask once more."
+        )
+    return (
+        f"{what} missing: the draw's reserve is used up. Draw again with a larger --reserve, "
+        "allow more --tries, or take what there is."
+    )
 
 
 @dataclass(slots=True)
@@ -162,7 +190,15 @@ class _Standing:
 class _Desk:
     """The feed of `teach`: who is asked next. Used from the engine's thread and the judge's."""
 
-    def __init__(self, library: Library, draw: Draw, setting: Setting, sampling: Sampling, settings: TeachSettings, curate: CurateSettings) -> None:  # noqa: PLR0913, PLR0917 - one caller
+    def __init__(
+        self,
+        library: Library,
+        draw: Draw,
+        setting: Setting,
+        sampling: Sampling,
+        settings: TeachSettings,
+        curate: CurateSettings,
+    ) -> None:
         self.library = library
         self.draw = draw
         self.setting = setting
@@ -200,8 +236,10 @@ class _Desk:
     def standing(self, attempt: int) -> _Standing:
         """Return what a committed attempt has come to."""
         row = self.library.all(
-            "SELECT (SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1), t.content, "
-            "t.reasoning, a.completion_tokens, a.finish_reason FROM attempt a JOIN attempt_text t ON t.attempt = a.pk WHERE a.pk = ?",
+            "SELECT (SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker "
+            "DESC LIMIT 1), t.content, "
+            "t.reasoning, a.completion_tokens, a.finish_reason FROM attempt a JOIN attempt_text t "
+            "ON t.attempt = a.pk WHERE a.pk = ?",
             (attempt,),
         )[0]
         reason = drop_reason(row[0], unpack(row[1]), unpack(row[2]), row[3], self.curate)
@@ -327,7 +365,8 @@ class _Judge:
                     self._desk.gave_up(item.question)
                 continue
             row = self._library.all(
-                "SELECT a.pk, q.domain FROM attempt a JOIN question q ON q.pk = a.question WHERE a.setting = ? AND a.question = ? AND a.sample = ?",
+                "SELECT a.pk, q.domain FROM attempt a JOIN question q ON q.pk = a.question WHERE "
+                "a.setting = ? AND a.question = ? AND a.sample = ?",
                 (item.setting, item.question, item.sample),
             )[0]
             self._judge(Domain(row[1]), verdicts.by_attempt(self._library, [row[0]]))
@@ -340,8 +379,18 @@ class _Judge:
                 if isinstance(result, Verdict):
                     verdicts.write_verdict(connection, attempt, key, result)
                 else:
-                    attempts.write_fault(connection, NewFault(stage="verify", fault=result, question=None, setting=None,
-                                                              sample=None, attempt=attempt, made_at=time.time()))
+                    attempts.write_fault(
+                        connection,
+                        NewFault(
+                            stage="verify",
+                            fault=result,
+                            question=None,
+                            setting=None,
+                            sample=None,
+                            attempt=attempt,
+                            made_at=time.time(),
+                        ),
+                    )
 
     def _checker(self, domain: Domain) -> tuple[Checker, int]:
         if domain not in self._checkers:
@@ -357,9 +406,16 @@ def _lines(library: Library, draw: Draw, setting: Setting, desk: _Desk) -> tuple
     for level, quota in sorted(draw.quotas.items()):
         own = [row for row in rows if row[0] == level]
         costs = [row[8] for row in own if row[8] is not None]
-        lines.append(TeachLine(
-            level=level, quota=quota, chains=min(quota, desk.chains_of(level)), questions=len({row[2] for row in own}), attempts=len(own),
-            correct=sum(row[5] == Outcome.CORRECT for row in own), completion_tokens=sum(row[7] or 0 for row in own),
-            cost=sum(costs) if costs else None,
-        ))
+        lines.append(
+            TeachLine(
+                level=level,
+                quota=quota,
+                chains=min(quota, desk.chains_of(level)),
+                questions=len({row[2] for row in own}),
+                attempts=len(own),
+                correct=sum(row[5] == Outcome.CORRECT for row in own),
+                completion_tokens=sum(row[7] or 0 for row in own),
+                cost=sum(costs) if costs else None,
+            )
+        )
     return tuple(lines)

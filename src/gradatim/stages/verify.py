@@ -1,7 +1,7 @@
 """Verify: a checker decides every attempt that has no verdict of its present version.
 
 Reads attempts, asks no model: `again=True` judges everything anew and costs no tokens. A cut-off or filtered answer is
-`undecided` and not shown to the checker; a fault of the checker is a fault, not a verdict, and is tried again next time.
+`undecided` and not shown to the checker; a fault of the checker is a fault, not a verdict, and is tried again.
 """
 
 from __future__ import annotations
@@ -35,14 +35,18 @@ class VerifyResult:
     faults: dict[str, int]
 
 
-def verify(library: Library, settings: VerifySettings | None = None, *, again: bool = False, progress: Progress = silent) -> VerifyResult:
+def verify(
+    library: Library, settings: VerifySettings | None = None, *, again: bool = False, progress: Progress = silent
+) -> VerifyResult:
     """Judge what is not judged yet, or with `again` everything, as a new round beside the old verdicts."""
     total = Counter[str](), Counter[str](), Counter[str]()
     for (domain,) in library.all("SELECT DISTINCT domain FROM question ORDER BY domain"):
         checker = make_checker(Domain(domain), settings)
         try:
             key = verdicts.ensure_checker(library, checker.name, checker.version, again=again)
-            for counts, more in zip(total, _verify_domain(library, checker, key, Domain(domain), progress), strict=True):
+            for counts, more in zip(
+                total, _verify_domain(library, checker, key, Domain(domain), progress), strict=True
+            ):
                 counts.update(more)
         finally:
             checker.close()
@@ -52,11 +56,14 @@ def verify(library: Library, settings: VerifySettings | None = None, *, again: b
     )
 
 
-def _verify_domain(library: Library, checker: Checker, key: int, domain: Domain, progress: Progress) -> tuple[Counter[str], Counter[str], Counter[str]]:
+def _verify_domain(
+    library: Library, checker: Checker, key: int, domain: Domain, progress: Progress
+) -> tuple[Counter[str], Counter[str], Counter[str]]:
     outcomes, reasons, faults = Counter[str](), Counter[str](), Counter[str]()
     total = library.value(
         "SELECT (SELECT count(*) FROM attempt a JOIN question q ON q.pk = a.question WHERE q.domain = ?) - "
-        "(SELECT count(*) FROM verdict WHERE checker = ?)", (domain, key),
+        "(SELECT count(*) FROM verdict WHERE checker = ?)",
+        (domain, key),
     )
     batch: list[tuple[int, Verdict | Fault]] = []
 
@@ -87,4 +94,6 @@ def _verify_domain(library: Library, checker: Checker, key: int, domain: Domain,
 
 
 def _fault(attempt: int, fault: Fault) -> NewFault:
-    return NewFault(stage="verify", fault=fault, question=None, setting=None, sample=None, attempt=attempt, made_at=time.time())
+    return NewFault(
+        stage="verify", fault=fault, question=None, setting=None, sample=None, attempt=attempt, made_at=time.time()
+    )

@@ -33,10 +33,12 @@ _SAMPLE_BITS = 20
 
 
 def request(question_pk: int, question_id: str, sample: int, prompt: str, sampling: Sampling) -> Request:
-    """Return the request for one sample, with a seed of its own made from the run's seed, the question and the sample."""
+    """Return the request for one sample; its seed is made from the run's seed, the question and the sample."""
     digest = hashlib.blake2b(f"{sampling.seed}:{question_id}:{sample}".encode(), digest_size=4).digest()
     seed = int.from_bytes(digest, "big") & 0x7FFFFFFF
-    return Request(key=question_pk << _SAMPLE_BITS | sample, messages=sampling.messages(prompt), sampling=sampling, seed=seed)
+    return Request(
+        key=question_pk << _SAMPLE_BITS | sample, messages=sampling.messages(prompt), sampling=sampling, seed=seed
+    )
 
 
 def question_and_sample(key: int) -> tuple[int, int]:
@@ -47,8 +49,16 @@ def question_and_sample(key: int) -> tuple[int, int]:
 class Asking:
     """Runs a feed of requests through the engine and the answers into the library."""
 
-    def __init__(self, library: Library, model: Model, setting: Setting, *, stage: str, price: Price | None,
-                 committed: Callable[[Sequence[NewAttempt | NewFault]], None] | None = None) -> None:
+    def __init__(
+        self,
+        library: Library,
+        model: Model,
+        setting: Setting,
+        *,
+        stage: str,
+        price: Price | None,
+        committed: Callable[[Sequence[NewAttempt | NewFault]], None] | None = None,
+    ) -> None:
         self._library = library
         self._model = model
         self._setting = setting
@@ -58,15 +68,23 @@ class Asking:
         self.cost = 0.0
         self.faults: dict[str, int] = {}
 
-    def run(self, feed: Feed, settings: EngineSettings | None, budget: Budget | None, watch: Callable[[EngineStats], Tick],
-            progress: Progress) -> EngineStats:
+    def run(
+        self,
+        feed: Feed,
+        settings: EngineSettings | None,
+        budget: Budget | None,
+        watch: Callable[[EngineStats], Tick],
+        progress: Progress,
+    ) -> EngineStats:
         """Ask everything the feed gives; every answer is committed before this returns or raises."""
         journal: Journal[NewAttempt | NewFault] = Journal(self._library, write, self._committed)
         engine = Engine(
-            self._model, feed,
+            self._model,
+            feed,
             on_reply=lambda request, reply: journal.put(self._attempt(request, reply)),
             on_fault=lambda request, fault: journal.put(self._fault(request, fault)),
-            settings=settings, budget=budget,
+            settings=settings,
+            budget=budget,
         )
         self.engine = engine
         with Ticker(lambda: progress(self._stage, watch(engine.stats))):
@@ -76,14 +94,27 @@ class Asking:
                 journal.close()
         return engine.stats
 
+    def wake(self) -> None:
+        """Say that the feed may have something again; from any thread."""
+        self.engine.wake()
+
     def _attempt(self, request: Request, reply: Reply) -> NewAttempt:
         question, sample = question_and_sample(request.key)
         cost = None if self._price is None else self._price.cost(reply.usage)
         self.cost += cost or 0.0
-        return NewAttempt(setting=self._setting.pk, question=question, sample=sample, reply=reply, cost=cost, made_at=time.time())
+        return NewAttempt(
+            setting=self._setting.pk, question=question, sample=sample, reply=reply, cost=cost, made_at=time.time()
+        )
 
     def _fault(self, request: Request, fault: Fault) -> NewFault:
         question, sample = question_and_sample(request.key)
         self.faults[fault.reason] = self.faults.get(fault.reason, 0) + 1
-        return NewFault(stage=self._stage, fault=fault, question=question, setting=self._setting.pk, sample=sample,
-                        attempt=None, made_at=time.time())
+        return NewFault(
+            stage=self._stage,
+            fault=fault,
+            question=question,
+            setting=self._setting.pk,
+            sample=sample,
+            attempt=None,
+            made_at=time.time(),
+        )

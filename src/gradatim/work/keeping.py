@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from gradatim.config import CurateSettings
 
 
-def drop_reason(outcome: str | None, content: str, reasoning: str, completion_tokens: int | None, settings: CurateSettings) -> str:
+def drop_reason(
+    outcome: str | None, content: str, reasoning: str, completion_tokens: int | None, settings: CurateSettings
+) -> str:
     """Return why this attempt cannot be a chain, or nothing. `outcome` is that of its newest verdict."""
     if outcome is None:
         return "not_verified"
@@ -29,6 +31,8 @@ def drop_reason(outcome: str | None, content: str, reasoning: str, completion_to
 def filters(settings: CurateSettings) -> FilterSettings:
     """Return the settings as the filters take them."""
     return FilterSettings(
-        min_chars=settings.min_chars, max_tokens=settings.max_tokens, max_repetition=settings.max_repetition,
+        min_chars=settings.min_chars,
+        max_tokens=settings.max_tokens,
+        max_repetition=settings.max_repetition,
         scripts=tuple(settings.scripts),
     )

@@ -43,7 +43,9 @@ def open_budget(limits: BudgetSettings, price: Price | None, *, tokens: int, mon
     if limits.tokens is None and limits.money is None and limits.hours is None:
         return None
     seconds = None if limits.hours is None else limits.hours * 3600
-    return Budget(tokens=limits.tokens, money=limits.money, seconds=seconds, price=price, spent_tokens=tokens, spent_money=money)
+    return Budget(
+        tokens=limits.tokens, money=limits.money, seconds=seconds, price=price, spent_tokens=tokens, spent_money=money
+    )
 
 
 def open_prm(settings: PrmSettings) -> PRM:
@@ -51,6 +53,10 @@ def open_prm(settings: PrmSettings) -> PRM:
     if settings.backend == "local":
         return QwenLocalPRM(path=settings.model, device=settings.device, context=settings.context)
     return QwenPoolingPRM(
-        model=settings.model, base_url=settings.base_url or "", api_key_env=settings.api_key_env,
-        concurrency=settings.concurrency, idle_timeout=settings.idle_timeout, context=settings.context or 4096,
+        model=settings.model,
+        base_url=settings.base_url or "",
+        api_key_env=settings.api_key_env,
+        concurrency=settings.concurrency,
+        idle_timeout=settings.idle_timeout,
+        context=settings.context or 4096,
     )
