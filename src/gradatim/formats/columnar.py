@@ -34,7 +34,7 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def plain(value: object) -> Json:
-    """Return the value as JSON: dates as ISO text, decimals as text, bytes as base64, and what has no such form named."""
+    """Return the value as JSON: dates as ISO text, decimals as text, bytes as base64, anything else as its `str`."""
     return cast("Json", msgspec.to_builtins(value, str_keys=True, enc_hook=str))
 
 
