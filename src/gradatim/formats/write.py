@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Protocol, cast
 
-from gradatim.errors import SetupError, UsageError
+from gradatim.errors import GradatimError, SetupError, UsageError
 from gradatim.formats.columnar import write_parquet
 from gradatim.formats.jsontext import encode
 
@@ -134,8 +134,10 @@ class _HashedFile:
         """Write all of it."""
         self._digest.update(data)
         self._size += memoryview(data).nbytes
-        with _writable(self._path):
+        try:
             return self._raw.write(data)
+        except OSError as error:
+            raise _said(self._path, error) from error
 
     def flush(self) -> None:
         """Do nothing: the file is flushed once, before it is renamed."""
@@ -155,19 +157,20 @@ def _appearing(path: Path) -> Iterator[_HashedFile]:
     if not target.parent.is_dir():
         raise UsageError(f"There is no folder {path.parent} to write {path.name} in; make it first.")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    with _writable(path):
+        raw = temporary.open("wb", buffering=_BUFFER)
     try:
+        yield _HashedFile(raw, path)
         with _writable(path):
-            raw = temporary.open("wb", buffering=_BUFFER)
-        with raw:
-            yield _HashedFile(raw, path)
-            with _writable(path):
-                raw.flush()
-                os.fsync(raw.fileno())
-        with _writable(path):
+            raw.flush()
+            os.fsync(raw.fileno())
+            raw.close()
             temporary.replace(target)
             _sync_folder(target.parent)
     except BaseException:
         # Closing a file on a full disk fails too, and the first error is the one to tell.
+        with suppress(OSError):
+            raw.close()
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
@@ -189,8 +192,14 @@ def _writable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise SetupError(
-                f"{path} could not be written: {error.strerror}; nothing of it was kept. Make room and run it again."
-            ) from error
-        raise UsageError(f"{path} may not be written: {error.strerror or error}; choose another folder.") from error
+        raise _said(path, error) from error
+
+
+def _said(path: Path, error: OSError) -> GradatimError:
+    """Return the error in one sentence: the machine's fault where it lacks room, else the target's."""
+    if error.errno in _FULL:
+        return SetupError(
+            f"{path} could not be written: {error.strerror}; nothing of it was kept. "
+            "Make room or choose another disk, and run it again."
+        )
+    return UsageError(f"{path} may not be written: {error.strerror or error}; choose another folder.")
