@@ -1,30 +1,21 @@
 r"""Exact algebra without a computer algebra system: rational functions over Q(i, square roots, pi, e, letters).
 
 Two expressions are equal exactly when their cross product vanishes, and that is decided in microseconds, because
-square roots of distinct primes, `i` and letters are independent over Q. What the ring does not hold (functions, symbolic
-exponents, absolute values, huge powers) raises `Unsure`, and is left to the workers. Higher roots are opaque: equal
-forms are equal, different forms prove nothing.
+square roots of distinct primes, `i` and letters are independent over Q. What the ring does not hold (functions,
+symbolic exponents, absolute values, huge powers) raises `Unsure`, and is left to the workers. Higher roots are opaque:
+equal forms are equal, different forms prove nothing.
 """
 
 from __future__ import annotations
 
 import cmath
 import math
-import re
 from dataclasses import dataclass
 from fractions import Fraction
 
 _LARGEST_BITS = 4096
 _MOST_TERMS = 300
-_DEEPEST = 40
-_LONGEST = 600
-_LARGEST_RADICAND = 10**12
-
-_TOKEN = re.compile(r"\s*(?:(?P<number>[0-9]+(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?|[0-9]*\.[0-9]+|[0-9]+)|(?P<command>\\[A-Za-z]+|\\[{}])|(?P<sign>[^\s]))")
-_GREEK = frozenset(
-    r"\alpha \beta \gamma \delta \epsilon \varepsilon \zeta \eta \theta \vartheta \kappa \lambda \mu \nu \xi \rho \sigma \tau \phi"
-    r" \varphi \chi \psi \omega \Gamma \Delta \Theta \Lambda \Xi \Sigma \Phi \Psi \Omega \hbar \ell".split()
-)
+_LARGEST_RADICAND = 10**10
 
 Monomial = tuple[tuple[str, int], ...]
 Poly = dict[Monomial, Fraction]
@@ -74,9 +65,13 @@ def multiply(left: Poly, right: Poly) -> Poly:
                 total[term] = value
             else:
                 total.pop(term, None)
-    if len(total) > _MOST_TERMS or any(f.numerator.bit_length() > _LARGEST_BITS for f in total.values()):
+    if len(total) > _MOST_TERMS or any(_bits(factor) > _LARGEST_BITS for factor in total.values()):
         raise Unsure
     return total
+
+
+def _bits(value: Fraction) -> int:
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
 
 
 def _times(left: Monomial, right: Monomial) -> tuple[Monomial, Fraction]:
@@ -106,8 +101,12 @@ def equal(left: Ratio, right: Ratio) -> bool | None:
 
 def constant(ratio: Ratio) -> bool:
     """Say whether no letter occurs."""
-    known = ("sqrt:", "pi", "e", "i")
-    return all(gen.startswith("sqrt:") or gen in known for poly in (ratio.top, ratio.bottom) for term in poly for gen, _ in term)
+    return all(
+        gen.startswith("sqrt:") or gen in {"pi", "e", "i"}
+        for poly in (ratio.top, ratio.bottom)
+        for term in poly
+        for gen, _ in term
+    )
 
 
 def approximate(ratio: Ratio) -> complex | None:
@@ -128,11 +127,11 @@ def approximate(ratio: Ratio) -> complex | None:
 def _term_value(term: Monomial, factor: Fraction) -> complex:
     try:
         value = complex(float(factor))
+        for gen, power in term:
+            base = {"pi": math.pi, "e": math.e, "i": 1j}.get(gen) or math.sqrt(int(gen[5:]))
+            value *= base**power
     except OverflowError:
         raise Unsure from None
-    for gen, power in term:
-        base = {"pi": math.pi, "e": math.e, "i": 1j}.get(gen) or math.sqrt(int(gen[5:]))
-        value *= base**power
     return value
 
 
@@ -145,60 +144,61 @@ def rational(ratio: Ratio) -> Fraction | None:
     return None
 
 
-def parse(text: str) -> Ratio:
-    """Return what a normalised expression is in the ring; raises `Unsure` where it is not certain."""
-    if len(text) > _LONGEST:
-        raise Unsure
-    return _Reader(text).whole()
-
-
-def _product(left: Ratio, right: Ratio) -> Ratio:
+def product(left: Ratio, right: Ratio) -> Ratio:
+    """Return left * right."""
     return Ratio(multiply(left.top, right.top), multiply(left.bottom, right.bottom))
 
 
-def _quotient(left: Ratio, right: Ratio) -> Ratio:
+def quotient(left: Ratio, right: Ratio) -> Ratio:
+    """Return left / right; raises `Unsure` for a division by zero."""
     if not right.top:
         raise Unsure
     return Ratio(multiply(left.top, right.bottom), multiply(left.bottom, right.top))
 
 
-def _sum(left: Ratio, right: Ratio, sign: int) -> Ratio:
+def sum_of(left: Ratio, right: Ratio, sign: int) -> Ratio:
+    """Return left + sign * right."""
     if left.bottom == right.bottom:
         return Ratio(add(left.top, right.top, sign), left.bottom)
     top = add(multiply(left.top, right.bottom), multiply(right.top, left.bottom), sign)
     return Ratio(top, multiply(left.bottom, right.bottom))
 
 
-def _number(value: Fraction) -> Ratio:
+def of_number(value: Fraction) -> Ratio:
+    """Return a rational number as a ratio."""
     return Ratio({(): value} if value else {}, ONE)
 
 
-def _generator(name: str) -> Ratio:
+def generator(name: str) -> Ratio:
+    """Return a letter, or another thing that is independent of all others."""
     return Ratio({((name, 1),): Fraction(1)}, ONE)
 
 
-def _power(base: Ratio, exponent: Ratio) -> Ratio:
-    power = rational(exponent)
+def raise_to(base: Ratio, exponent: Ratio) -> Ratio:
+    """Return base ** exponent for a rational exponent within our sizes; raises `Unsure` for others."""
+    power, value = rational(exponent), rational(base)
     if power is None:
         raise Unsure
     if power.denominator != 1:
-        return _root(_power(base, _number(Fraction(power.numerator))), power.denominator)
-    count = abs(int(power))
-    number = rational(base)
-    if number is not None:
-        bits = max(number.numerator.bit_length(), number.denominator.bit_length())
-        if bits * count > _LARGEST_BITS or (power <= 0 and number == 0):
+        if value is None or value < 0:
+            # The principal and the real root differ; which is meant the text does not say.
             raise Unsure
-        return _number(number ** int(power))
+        return take_root(raise_to(base, of_number(Fraction(power.numerator))), power.denominator)
+    count = abs(int(power))
+    if value is not None:
+        if _bits(value) * count > _LARGEST_BITS or (power <= 0 and value == 0):
+            raise Unsure
+        return of_number(value ** int(power))
     if count > 24:
         raise Unsure
     result = Ratio(ONE, ONE)
     for _ in range(count):
-        result = _product(result, base)
-    return result if power >= 0 else _quotient(Ratio(ONE, ONE), result)
+        result = product(result, base)
+    return result if power >= 0 else quotient(Ratio(ONE, ONE), result)
 
 
-def _root(radicand: Ratio, degree: int) -> Ratio:
+def take_root(radicand: Ratio, degree: int) -> Ratio:
+    """Return the principal root of a rational number: exact, or with a generator for what no rational is."""
     value = rational(radicand)
     if value is None or not 2 <= degree <= 12:
         raise Unsure
@@ -206,24 +206,23 @@ def _root(radicand: Ratio, degree: int) -> Ratio:
         return radicand
     if degree == 2:
         root = _square_root(abs(value))
-        return _product(root, _generator("i")) if value < 0 else root
+        return product(root, generator("i")) if value < 0 else root
     if value < 0:
-        # The principal and the real root differ; which is meant the text does not say.
         raise Unsure
     inside = value.numerator * value.denominator ** (degree - 1)
     if inside > _LARGEST_RADICAND:
         raise Unsure
     exact = round(inside ** (1 / degree))
     if exact**degree == inside:
-        return _number(Fraction(exact, value.denominator))
-    return _product(_generator(f"?root{degree}:{inside}"), _number(Fraction(1, value.denominator)))
+        return of_number(Fraction(exact, value.denominator))
+    return product(generator(f"?root{degree}:{inside}"), of_number(Fraction(1, value.denominator)))
 
 
 def _square_root(value: Fraction) -> Ratio:
     inside = value.numerator * value.denominator
     exact = math.isqrt(inside)
     if exact * exact == inside:
-        return _number(Fraction(exact, value.denominator))
+        return of_number(Fraction(exact, value.denominator))
     if inside > _LARGEST_RADICAND:
         raise Unsure
     outside, roots, prime = 1, [], 2
@@ -239,216 +238,3 @@ def _square_root(value: Fraction) -> Ratio:
     if inside > 1:
         roots.append((f"sqrt:{inside}", 1))
     return Ratio({tuple(sorted(roots)): Fraction(outside, value.denominator)}, ONE)
-
-
-class _Reader:
-    """A recursive descent over one expression; every path ends in a `Ratio` or in `Unsure`."""
-
-    def __init__(self, text: str) -> None:
-        self.tokens = [(match.lastgroup or "", match[match.lastgroup or 0]) for match in _TOKEN.finditer(text)]
-        self.place = 0
-        self.depth = 0
-
-    def peek(self) -> tuple[str, str]:
-        return self.tokens[self.place] if self.place < len(self.tokens) else ("end", "")
-
-    def take(self, *signs: str) -> bool:
-        if self.peek()[1] in signs:
-            self.place += 1
-            return True
-        return False
-
-    def need(self, sign: str) -> None:
-        if not self.take(sign):
-            raise Unsure
-
-    def whole(self) -> Ratio:
-        result = self.sum()
-        if self.peek()[0] != "end":
-            raise Unsure
-        return result
-
-    def sum(self) -> Ratio:
-        self.depth += 1
-        if self.depth > _DEEPEST:
-            raise Unsure
-        result = self.product()
-        while self.peek()[1] in {"+", "-"}:
-            sign = 1 if self.take("+") or not self.take("-") else -1
-            result = _sum(result, self.product(), sign)
-        self.depth -= 1
-        return result
-
-    def product(self) -> Ratio:
-        sign = 1
-        while self.peek()[1] in {"+", "-"}:
-            sign = -sign if self.take("-") or not self.take("+") else sign
-        result = self.factor()
-        divided = False
-        while True:
-            if self.take(r"\cdot"):
-                result = _product(result, self.signed())
-            elif self.take("/"):
-                result, divided = _quotient(result, self.signed()), True
-            elif self.starts_factor():
-                if divided:
-                    # `1/2x` is read both ways.
-                    raise Unsure
-                result = _product(result, self.factor())
-            else:
-                break
-        return _product(_number(Fraction(-1)), result) if sign < 0 else result
-
-    def signed(self) -> Ratio:
-        if self.take("-"):
-            return _product(_number(Fraction(-1)), self.factor())
-        return self.factor()
-
-    def starts_factor(self) -> bool:
-        kind, token = self.peek()
-        if kind == "number":
-            # Two numbers side by side are a mixed number, a product or a typo; after a power, `2^6 3^5`, a product.
-            if self.tokens[self.place - 1][0] == "number" and self.tokens[self.place - 2][1] != "^":
-                raise Unsure
-            return True
-        return token in {"(", "{", "["} or token.isalpha() or (kind == "command" and token not in {r"\cdot", r"\}"})
-
-    def factor(self) -> Ratio:
-        before = self.place
-        base = self.atom()
-        if self.take("!"):
-            base = self.factorial(base)
-        if self.take("^"):
-            base = _power(base, self.exponent())
-            if self.peek()[1] in {"^", "!"}:
-                raise Unsure
-        if self.peek()[1] in {"!", "'", "_"}:
-            raise Unsure
-        only_number = self.place == before + 1 and self.tokens[before][0] == "number"
-        if only_number and self.peek()[1] == r"\frac":
-            return self.mixed(base)
-        return base
-
-    def mixed(self, whole: Ratio) -> Ratio:
-        """Read `2\\frac{1}{2}` as two and a half, `2\\frac{x}{2}` as a product, and be unsure of `2\\frac{3}{2}`."""
-        right = self.atom()
-        fraction, integer = rational(right), rational(whole)
-        if fraction is None:
-            return _product(whole, right)
-        if integer is None or integer.denominator != 1 or not 0 < fraction < 1 or self.starts_factor():
-            raise Unsure
-        return _number(integer + fraction)
-
-    def argument(self) -> Ratio:
-        """Read what follows `^`, `\\sqrt` or `\\frac`: a group, or a single digit or letter."""
-        kind, token = self.peek()
-        if token == "{":
-            return self.group("{", "}")
-        if token == "(":
-            return self.group("(", ")")
-        if kind == "number":
-            if "." in token or "," in token:
-                raise Unsure
-            self.place += 1
-            if len(token) > 1:
-                self.place -= 1
-                self.tokens[self.place] = ("number", token[1:])
-            return _number(Fraction(int(token[0])))
-        if token == "-":
-            self.place += 1
-            return _product(_number(Fraction(-1)), self.argument())
-        return self.atom()
-
-    def exponent(self) -> Ratio:
-        """Read a power: unlike TeX, people mean ten by `x^10`."""
-        kind, token = self.peek()
-        if kind == "number" and token.isdigit() and len(token) < 7:
-            self.place += 1
-            return _number(Fraction(int(token)))
-        return self.argument()
-
-    def group(self, opening: str, closing: str) -> Ratio:
-        self.need(opening)
-        result = self.sum()
-        self.need(closing)
-        return result
-
-    def atom(self) -> Ratio:
-        kind, token = self.peek()
-        if kind == "number":
-            self.place += 1
-            if len(token) > 400 or self.peek()[1] == "_":
-                raise Unsure
-            return _number(Fraction(token.replace(",", "")))
-        if token in {"(", "{", "["}:
-            return self.group(token, {"(": ")", "{": "}", "[": "]"}[token])
-        self.place += 1
-        if kind == "command":
-            return self.command(token)
-        if token.isalpha() and token.isascii():
-            return self.letter(token)
-        raise Unsure
-
-    def letter(self, token: str) -> Ratio:
-        if token in "fgh" and self.peek()[1] == "(":
-            raise Unsure
-        name = f"{token}_{self.subscript()}" if self.take("_") else token
-        while self.take("'"):
-            name += "'"
-            if self.peek()[1] == "(":
-                raise Unsure
-        return _generator(name)
-
-    def subscript(self) -> str:
-        if not self.take("{"):
-            self.place += 1
-            return self.tokens[self.place - 1][1] if self.place <= len(self.tokens) else ""
-        parts = []
-        while not self.take("}"):
-            kind, token = self.peek()
-            if kind == "end" or token == "{":
-                raise Unsure
-            parts.append(token)
-            self.place += 1
-        return "".join(parts)
-
-    def command(self, token: str) -> Ratio:
-        if token == r"\frac":
-            top = self.argument()
-            return _quotient(top, self.argument())
-        if token == r"\sqrt":
-            return self.root()
-        if token == r"\binom":
-            return self.binomial()
-        if token == r"\pi":
-            return _generator("pi")
-        if token in _GREEK:
-            return self.letter(token)
-        raise Unsure
-
-    def root(self) -> Ratio:
-        degree = 2
-        if self.take("["):
-            kind, token = self.peek()
-            if kind != "number" or not token.isdigit() or len(token) > 2:
-                raise Unsure
-            degree = int(token)
-            self.place += 1
-            self.need("]")
-        kind, token = self.peek()
-        if kind == "number" and len(token) > 1:
-            # TeX takes one digit; those who write \sqrt12 mean twelve.
-            raise Unsure
-        return _root(self.argument(), degree)
-
-    def factorial(self, base: Ratio) -> Ratio:
-        value = rational(base)
-        if value is None or value.denominator != 1 or not 0 <= value <= 300:
-            raise Unsure
-        return _number(Fraction(math.factorial(int(value))))
-
-    def binomial(self) -> Ratio:
-        top, bottom = rational(self.argument()), rational(self.argument())
-        if top is None or bottom is None or top.denominator * bottom.denominator != 1 or not 0 <= bottom <= top <= 600:
-            raise Unsure
-        return _number(Fraction(math.comb(int(top), int(bottom))))

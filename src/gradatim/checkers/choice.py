@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 VERSION = "1"
 _REFERENCE = re.compile(r"\s*\(?\s*([A-Za-z])\s*\)?\s*[.:]?\s*")
 _COMMAND = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox|boxed)\s*|[${}*_`]|\\[()\[\]]")
-_LEAD = re.compile(r"[\s:]*(?:(?:option|choice|answer|letter)\s+)?(?:\(\s*([A-Za-z])\s*\)|([A-Z])(?![A-Za-z'’])|([a-z])(?:\s*[).]|\s*$))")  # noqa: RUF001 - a typographic apostrophe
+_LEAD = re.compile(
+    r"[\s:]*(?:(?:option|choice|answer|letter)\s+)?"
+    r"(?:\(\s*([A-Za-z])\s*\)|([A-Z])(?![A-Za-z'\u2019])|([a-z])(?:\s*[).]|\s*$))"
+)
 _HASH = re.compile(r"####[ \t]*([^\n]*)")
 _PHRASE = re.compile(
     r"\b(?:answer|choice|option)\b(?:[ \t]+(?:is|would[ \t]+be|should[ \t]+be)|[ \t]*[:=])"
-    r"(?:[ \t]+(?:therefore|thus|clearly|most likely|probably|definitely|for sure|indeed)\b,?)?([^\n]{0,80})"
+    r"(?:[ \t]+(?:therefore|thus|clearly|most likely|probably|definitely|for sure|indeed)\b,?)?(\s*[^\n]{0,80})"
     r"|\b(?:it is|it's|it must be|i (?:choose|pick|would say))[ \t]([^\n]{0,20})",
     re.IGNORECASE,
 )
@@ -70,7 +73,7 @@ class ChoiceChecker:
 
 
 def find_letter(text: str) -> Found | None:
-    """Return the option that `text` settles on: of the last box, `#### B`, "answer is (B)", or a line that is a letter."""
+    """Return the option of the last box, of `#### B`, of "answer is (B)", or of a line that is a letter; or None."""
     box = last_box(text)
     letter = _leading(box) if box else ""
     if letter:
@@ -82,9 +85,9 @@ def find_letter(text: str) -> Found | None:
         if letter:
             return Found(text=letter, found_by=found_by)
     for line in reversed(text.splitlines()):
-        match = _LINE.fullmatch(_COMMAND.sub("", line[:400]).strip())
-        if match:
-            return Found(text=match[1], found_by="whole")
+        alone = _LINE.fullmatch(_COMMAND.sub("", line[:400]).strip())
+        if alone:
+            return Found(text=alone[1], found_by="whole")
     return None
 
 

@@ -16,12 +16,14 @@ _JOINS = re.compile(r"[,;]|and|or")
 _HASH = re.compile(r"####[ \t]*([^\n]*)")
 _PHRASE = re.compile(
     r"(?:^|(?<=\n))[ \t]*(?:\*\*)?a(?:ns)?(?:\*\*)?:"
-    r"|\banswers?\b(?:\*\*)?(?:[ \t]+(?:to[ \t]+(?:the|this)[ \t]+(?:question|problem)[ \t]+)?(?:is|are|would[ \t]+be)\b"
+    r"|\banswers?\b(?:\*\*)?"
+    r"(?:[ \t]+(?:to[ \t]+(?:the|this)[ \t]+(?:question|problem)[ \t]+)?(?:is|are|would[ \t]+be)\b"
     r"|[ \t]*[:=](?:\*\*)?|(?=\s*(?:\$|\\[(\[])))(?:[ \t]*:)?",
     re.IGNORECASE,
 )
 _LEAD_WORDS = re.compile(
-    r"(?:therefore|thus|then|hence|simply|just|equal to|given by|indeed|clearly|for sure|probably|option|choice|is)\b[ ,:]*",
+    r"(?:therefore|thus|then|hence|simply|just|equal to|given by|indeed|clearly|for sure|probably|option|choice|is)\b"
+    r"[ ,:]*",
     re.IGNORECASE,
 )
 _VERB = re.compile(r"\b(?:is|are|equals)\b(?=.*\w)")
@@ -105,10 +107,10 @@ def _closing_braces(text: str, start: int) -> dict[int, int]:
     closing: dict[int, int] = {}
     stack: list[int] = []
     for match in re.finditer(r"\\[\\{}]|[{}]", text[start:]):
-        token = match[0]
-        if token == "{":
+        mark = match[0]
+        if mark == "{":
             stack.append(match.start() + start)
-        elif token == "}" and stack:
+        elif mark == "}" and stack:
             closing[stack.pop()] = match.start() + start
     return closing
 
@@ -152,7 +154,7 @@ def _segment(rest: str) -> str:
 
 
 def _fenced(rest: str, fence: re.Match[str]) -> str:
-    """Return what stands between `$`, `$$`, `\\(` or `\\[` and its end, with a following percent sign."""
+    r"""Return what stands between `$`, `$$`, `\(` or `\[` and its end, with a following percent sign."""
     close = {"\\(": "\\)", "\\[": "\\]"}.get(fence[0], fence[0])
     end = rest.find(close, fence.end())
     if end < 0 or not rest[fence.end() : end].strip():
@@ -171,7 +173,7 @@ def _bare_line(text: str) -> str:
     """Return the last line if it is an expression without prose, or an empty string."""
     stripped = text.rstrip()
     line = stripped[stripped.rfind("\n", max(0, len(stripped) - _LONGEST_LINE - 1)) + 1 :].strip()
-    if not line or len(line) > _LONGEST_LINE or len(stripped) - len(line) > 0 and "\n" not in stripped:
+    if not line or len(line) > _LONGEST_LINE:
         return ""
     if not any(letter.isalnum() for letter in line) or _PROSE.search(_MATH_WORDS.sub(" ", line)):
         return ""

@@ -1,8 +1,8 @@
-r"""The math checker: exact and quick where it can be, symbolic in killable processes where it must.
+"""The math checker: exact and quick where it can be, symbolic in killable processes where it must.
 
-An answer is found (`extract`), written in one way (`normalise`), compared exactly (`compare`), and only what that leaves
-open goes to `pool`. What it promises: a limit of ours (time, memory, length) is `undecided`, never `wrong`; a failure of
-ours is a `Fault`; nothing in a model's text is ever evaluated as code.
+An answer is found (`extract`), written in one way (`normalise`), compared exactly (`compare`), and only what that
+leaves open goes to `pool`. What it promises: a limit of ours (time, memory, length) is `undecided`, never `wrong`; a
+failure of ours is a `Fault`; nothing in a model's text is ever evaluated as code.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections import OrderedDict, deque
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from gradatim.checkers.compare import Same, compare, tight
+from gradatim.checkers.compare import How, compare
+from gradatim.checkers.exact import Same, exact_leaf, tight
 from gradatim.checkers.extract import extract
 from gradatim.checkers.normalise import LONGEST, normalise
+from gradatim.checkers.numbers import same_integer
 from gradatim.checkers.pool import Job, Pool
 from gradatim.types import Boundary, Fault, Outcome, Verdict
 
@@ -78,11 +80,22 @@ class MathChecker:
         return self._one(self._ask(reference, answer, "whole"))
 
     def check_reference(self, reference: str) -> Verdict:
-        """Say whether this checker can decide answers to `reference`: `correct` where it equals itself, else `undecided`."""
-        verdict = self.compare(reference, reference)
-        if verdict.outcome is Outcome.WRONG or not normalise(reference):
-            return Verdict(outcome=Outcome.UNDECIDED, reason="reference_unparsable", answer=reference)
-        return verdict
+        """Say whether this checker can read `reference`: `correct` where it equals itself, else `undecided`.
+
+        That both are the same text is no reason here.
+        """
+        unreadable = Verdict(outcome=Outcome.UNDECIDED, reason="reference_unparsable", answer=reference)
+        text = normalise(reference) if len(reference) <= LONGEST else ""
+        if not text:
+            return unreadable
+        found = compare(text, text, How(leaf=exact_leaf, textual=False))
+        if found.same is Same.UNKNOWN:
+            asked = _Asked(job=self._pool.submit(text, text, textual=False), key=(reference, ""), found_by="whole")
+            verdict = self._one(asked)
+            return verdict if verdict.outcome is not Outcome.WRONG else unreadable
+        if found.same is Same.NO:
+            return unreadable
+        return Verdict(outcome=Outcome.CORRECT, reason=found.reason, answer=reference, found_by="whole")
 
     def close(self) -> None:
         """End the worker processes; the checker can be used again, and then starts new ones."""
@@ -102,7 +115,10 @@ class MathChecker:
         try:
             found = extract(item.answer)
             if found is None:
-                if len(item.answer) <= LONGEST and tight(normalise(item.answer)) == tight(normalise(item.reference)) != "":
+                if (
+                    len(item.answer) <= LONGEST
+                    and tight(normalise(item.answer)) == tight(normalise(item.reference)) != ""
+                ):
                     return Verdict(outcome=Outcome.CORRECT, reason="equal_text", answer=item.answer, found_by="whole")
                 return Verdict(outcome=Outcome.WRONG, reason="no_answer")
             return self._ask(item.reference, found.text, found.found_by)
@@ -130,8 +146,11 @@ class MathChecker:
 
     def _long(self, reference: str, answer: str, found_by: str) -> Verdict:
         """Compare as text what is too long to be read as mathematics."""
-        same = reference.split() == answer.split()
-        outcome, reason = (Outcome.CORRECT, "equal_text") if same else (Outcome.UNDECIDED, "too_long")
+        outcome, reason = Outcome.UNDECIDED, "too_long"
+        if reference.split() == answer.split():
+            outcome, reason = Outcome.CORRECT, "equal_text"
+        elif same_integer(reference.strip(), answer.strip()) is False:
+            outcome, reason = Outcome.WRONG, "different_number"
         return Verdict(outcome=outcome, reason=reason, answer=answer[:LONGEST], found_by=found_by)
 
     def _remember(self, key: tuple[str, str], outcome: Outcome, reason: str, found_by: str) -> Verdict:
@@ -141,9 +160,7 @@ class MathChecker:
                 self._cache.popitem(last=False)
         return Verdict(outcome=outcome, reason=reason, answer=key[1], found_by=found_by)
 
-    def _finished(
-        self, pending: deque[tuple[Item, _Asked]], *, wait: bool
-    ) -> Iterator[tuple[int, Verdict | Fault]]:
+    def _finished(self, pending: deque[tuple[Item, _Asked]], *, wait: bool) -> Iterator[tuple[int, Verdict | Fault]]:
         """Give what the workers have finished; with `wait`, return only after some of it, or after a second."""
         if wait and not any(asked.job.done for _, asked in pending):
             self._pool.pump(1.0)

@@ -13,24 +13,75 @@ LONGEST = 4000
 
 _UNICODE = str.maketrans(
     {
-        "−": "-", "–": "-", "—": "-", "‐": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∕": "/",  # noqa: RUF001 - the look-alikes are what this maps
-        "⁄": "/", "π": r"\pi ", "√": r"\sqrt ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ",  # noqa: RUF001 - as above
-        "°": r"^\circ ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ", "∅": r"\emptyset ", "θ": r"\theta ",
-        "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "λ": r"\lambda ", "φ": r"\phi ", "∠": r"\angle ",  # noqa: RUF001 - as above
-        "⁰": "^0", "¹": "^1", "²": "^2", "³": "^3", "⁴": "^4", "⁵": "^5", "⁶": "^6", "⁷": "^7", "⁸": "^8", "⁹": "^9",
-        "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
-        "€": "", "£": "", "¥": "", "′": "'", "’": "'", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "",  # noqa: RUF001 - as above
-        "。": ".", "，": ",", "（": "(", "）": ")", "％": "%",  # noqa: RUF001 - as above
+        "\u2212": "-",  # minus sign
+        "\u2013": "-",  # en dash
+        "\u2014": "-",  # em dash
+        "\u2010": "-",  # hyphen
+        "\u00d7": r"\times ",  # multiplication sign
+        "\u00b7": r"\cdot ",  # middle dot
+        "\u22c5": r"\cdot ",  # dot operator
+        "\u00f7": "/",  # division sign
+        "\u2215": "/",  # division slash
+        "\u2044": "/",  # fraction slash
+        "\u03c0": r"\pi ",  # greek small letter pi
+        "\u221a": r"\sqrt ",  # square root
+        "\u221e": r"\infty ",  # infinity
+        "\u2264": r"\le ",  # less-than or equal to
+        "\u2265": r"\ge ",  # greater-than or equal to
+        "\u2260": r"\ne ",  # not equal to
+        "\u2248": r"\approx ",  # almost equal to
+        "\u00b0": r"^\circ ",  # degree sign
+        "\u222a": r"\cup ",  # union
+        "\u2229": r"\cap ",  # intersection
+        "\u2208": r"\in ",  # element of
+        "\u00b1": r"\pm ",  # plus-minus sign
+        "\u2205": r"\emptyset ",  # empty set
+        "\u2220": r"\angle ",  # angle
+        "\u03b8": r"\theta ",  # greek small letter theta
+        "\u03b1": r"\alpha ",  # greek small letter alpha
+        "\u03b2": r"\beta ",  # greek small letter beta
+        "\u03b3": r"\gamma ",  # greek small letter gamma
+        "\u03bb": r"\lambda ",  # greek small letter lamda
+        "\u03c6": r"\phi ",  # greek small letter phi
+        "\u00bd": r"\frac{1}{2}",  # vulgar fraction one half
+        "\u2153": r"\frac{1}{3}",  # vulgar fraction one third
+        "\u2154": r"\frac{2}{3}",  # vulgar fraction two thirds
+        "\u00bc": r"\frac{1}{4}",  # vulgar fraction one quarter
+        "\u00be": r"\frac{3}{4}",  # vulgar fraction three quarters
+        "\u20ac": "",  # euro sign
+        "\u00a3": "",  # pound sign
+        "\u00a5": "",  # yen sign
+        "\u200b": "",  # zero width space
+        "\u2032": "'",  # prime
+        "\u2019": "'",  # right single quotation mark
+        "\u00a0": " ",  # no-break space
+        "\u2009": " ",  # thin space
+        "\u202f": " ",  # narrow no-break space
+        "\u3002": ".",  # ideographic full stop
+        "\uff0c": ",",  # fullwidth comma
+        "\uff08": "(",  # fullwidth left parenthesis
+        "\uff09": ")",  # fullwidth right parenthesis
+        "\uff05": "%",  # fullwidth percent sign
+        **{
+            superscript: f"^{digit}"
+            for digit, superscript in enumerate("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+        },
     }
-)  # fmt: skip
+)
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"))
 _BOX_WHOLE = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _GROUP_COMMA = re.compile(r"\{,\}|,\\!\s*")
 _THIN_THOUSANDS = re.compile(r"(?<=\d)(?:\\[,; :!]|~)\s*(?=\d{3}(?!\d))")
-_SPACING = re.compile(r"(?<!\\)\\[,;:!> ]|~|\\(?:quad|qquad|displaystyle|textstyle|limits|noindent|allowbreak|nonumber)(?![A-Za-z])")
+_SPACING = re.compile(
+    r"(?<!\\)\\[,;:!> ]|~|\\(?:quad|qquad|displaystyle|textstyle|limits|noindent|allowbreak|nonumber)(?![A-Za-z])"
+)
 _SIZES = re.compile(r"\\(?:m?left|m?right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?")
-_FONT = re.compile(r"\\(?:mathrm|mathbf|mathit|mathsf|mathtt|mathcal|mathbb|mathnormal|boldsymbol|bm|rm|bf)\s*\{([A-Za-z0-9]{1,2})\}")
-_TEXT = re.compile(r"\\(?:textbf|textit|textrm|textnormal|textsf|texttt|textup|mbox|hbox|mathrm|operatorname|mathbf|text)\s*\*?\s*\{")
+_FONT = re.compile(
+    r"\\(?:mathrm|mathbf|mathit|mathsf|mathtt|mathcal|mathbb|mathnormal|boldsymbol|bm|rm|bf)\s*\{([A-Za-z0-9]{1,2})\}"
+)
+_TEXT = re.compile(
+    r"\\(?:textbf|textit|textrm|textnormal|textsf|texttt|textup|mbox|hbox|mathrm|operatorname|mathbf|text)\s*\*?\s*\{"
+)
 _ONE = re.compile(r"(?<![\d} ])\\text\{\s*([A-Za-z]|-?[0-9.]+)\s*\}")
 _DOUBLE = re.compile(r"\\\\(?=[A-Za-z(\[{])")
 _BARE_CALL = re.compile(r"(?<![A-Za-z\\])(sqrt|sin|cos|tan|cot|sec|csc|log|ln|arcsin|arccos|arctan)(?=\s*[({])")
@@ -44,12 +95,39 @@ _PRIMES = re.compile(r"\^\{?('+)\}?")
 _SPACES = re.compile(r"\s+")
 _SIMPLE = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _SYNONYMS = {
-    r"\geq": r"\ge", r"\geqslant": r"\ge", r"\leq": r"\le", r"\leqslant": r"\le", r"\neq": r"\ne", r"\lt": "<", r"\gt": ">",
-    r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\dbinom": r"\binom", r"\tbinom": r"\binom",
-    r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]", r"\colon": ":", r"\div": "/", r"\varnothing": r"\emptyset",
-    r"\times": r"\cdot", r"\ast": r"\cdot", r"\degree": r"^\circ", r"\simeq": r"\approx", r"\lvert": "|", r"\rvert": "|",
-    r"\vert": "|", r"\mid": "|", r"\dotsc": r"\ldots", r"\dots": r"\ldots", r"\cdots": r"\ldots", r"\imath": "i", r"\prime": "'",
-}  # fmt: skip
+    r"\geq": r"\ge",
+    r"\geqslant": r"\ge",
+    r"\leq": r"\le",
+    r"\leqslant": r"\le",
+    r"\neq": r"\ne",
+    r"\lt": "<",
+    r"\gt": ">",
+    r"\dfrac": r"\frac",
+    r"\tfrac": r"\frac",
+    r"\cfrac": r"\frac",
+    r"\dbinom": r"\binom",
+    r"\tbinom": r"\binom",
+    r"\lbrace": r"\{",
+    r"\rbrace": r"\}",
+    r"\lbrack": "[",
+    r"\rbrack": "]",
+    r"\colon": ":",
+    r"\div": "/",
+    r"\varnothing": r"\emptyset",
+    r"\times": r"\cdot",
+    r"\ast": r"\cdot",
+    r"\degree": r"^\circ",
+    r"\simeq": r"\approx",
+    r"\lvert": "|",
+    r"\rvert": "|",
+    r"\vert": "|",
+    r"\mid": "|",
+    r"\dotsc": r"\ldots",
+    r"\dots": r"\ldots",
+    r"\cdots": r"\ldots",
+    r"\imath": "i",
+    r"\prime": "'",
+}
 _SYNONYM = re.compile(r"\\[A-Za-z]+")
 _PLAIN_OPS = (("<=", r"\le "), (">=", r"\ge "), ("!=", r"\ne "), ("**", "^"), ("*", r"\cdot "), ("\\%", "%"))
 
@@ -81,8 +159,7 @@ def _unwrap(text: str) -> str:
         for opening, closing in _WRAPPERS:
             inner = text[len(opening) : -len(closing)]
             if len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing):
-                if opening not in inner and closing not in inner:
-                    text = inner.strip()
+                text = text if opening in inner or closing in inner else inner.strip()
         box = _BOX_WHOLE.match(text)
         if box:
             end = closing_brace(text, box.end() - 1)

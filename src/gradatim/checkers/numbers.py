@@ -19,7 +19,8 @@ _NUMBER = re.compile(
     r"(?P<grouped>[0-9]{1,3}(?:,[0-9]{3})+)(?P<gtail>\.[0-9]+)?"
     r"|(?P<spaced>[0-9]{1,3}(?: [0-9]{3})+)(?P<stail>\.[0-9]+)?"
     r"|(?P<plain>[0-9]*\.?[0-9]+|[0-9]+\.)"
-    r")(?:\s*(?:[eE](?P<e>[+-]?[0-9]{1,6})|(?:\\cdot|x)\s*10\s*\^\s*(?:\{\s*(?P<p>[+-]?\s*[0-9]{1,6})\s*\}|\(\s*(?P<r>[+-]?[0-9]{1,6})\s*\)|(?P<q>-?[0-9]{1,6}))))?"
+    r")(?:\s*(?:[eE](?P<e>[+-]?[0-9]{1,6})|(?:\\cdot|x)\s*10\s*\^\s*"
+    r"(?:\{\s*(?P<p>[+-]?\s*[0-9]{1,6})\s*\}|\(\s*(?P<r>[+-]?[0-9]{1,6})\s*\)|(?P<q>-?[0-9]{1,6}))))?"
 )
 _PART = r"(?:\{{\s*(?P<{0}>[+-]?[0-9]+)\s*\}}|\s*(?P<{0}s>[0-9]))"
 _FRACTION = re.compile(
@@ -65,7 +66,9 @@ _TAIL = re.compile(
     r"|(?P<sup>(?<=[A-Za-z])\s?\^\s*(?:\{\s*\d\s*\}|\d))"
     r"|(?P<word>(?<![A-Za-z\\])[A-Za-z]+))\s*$"
 )
-_NO_UNIT = frozenset("pi sqrt frac sin cos tan log ln exp and or if where mod max min inf to i e".split()) - {"min"}
+_FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_BASED = re.compile(r"(?P<digits>[0-9A-Z]+)_(?:\{(?P<base>[0-9]{1,2})\}|(?P<short>[0-9]))")
+_NO_UNIT = re.compile(r"pi|sqrt|frac|sin|cos|tan|log|ln|exp|and|or|if|where|mod|max|inf|to|i|e")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,16 @@ def same_integer(left: str, right: str) -> bool | None:
         return "-" + digits if text.startswith("-") and digits != "0" else digits
 
     return canonical(left) == canonical(right)
+
+
+def same_based(left: str, right: str) -> bool | None:
+    """Compare numerals such as `52_8`; an answer may leave the base out. None where neither names a base."""
+    found = [_BASED.fullmatch(text) for text in (left, right)]
+    if found == [None, None]:
+        return None
+    digits = [match["digits"] if match else text for match, text in zip(found, (left, right), strict=True)]
+    bases = {match["base"] or match["short"] for match in found if match}
+    return digits[0] == digits[1] and len(bases) == 1
 
 
 def _decimal(found: re.Match[str], *, percent: bool) -> Number | None:
@@ -151,23 +164,35 @@ def same_number(left: Number, right: Number) -> bool:
     pairs = [(left.value, right.value)]
     if left.percent != right.percent:
         pairs.append((left.value / 100, right.value) if left.percent else (left.value, right.value / 100))
-    return any(a == b or close(a, b, left) or close(b, a, right) for a, b in pairs)
+    if any(a == b for a, b in pairs):
+        return True
+    if left.step == right.step:
+        return False
+    return any(stands_for(left, b, scale=a / left.value if left.value else 1) for a, b in pairs) or any(
+        stands_for(right, a, scale=b / right.value if right.value else 1) for a, b in pairs
+    )
 
 
-def close(decimal: Fraction, exact: Fraction, number: Number) -> bool:
-    """Say whether `decimal`, as long as `number` was written, stands for `exact`."""
+def stands_for(number: Number, exact: Fraction, scale: Fraction | int = 1) -> bool:
+    """Say whether a decimal of at least six significant digits, times `scale`, is `exact` rounded or cut.
+
+    A printed float (15 to 18 digits) is allowed noise in its last digits.
+    """
     if number.digits < 6 or number.step == 0:
         return False
-    step = number.step * (decimal / number.value) if number.value else number.step
-    # Fifteen digits and more are a float that was printed: its last ones are noise.
-    noise = abs(exact) * Fraction(1, 10**14) if number.digits >= 15 else Fraction(0)
-    return abs(decimal - exact) <= max(abs(step), noise) and (decimal < 0) == (exact < 0)
+    decimal, step = number.value * scale, abs(number.step * scale)
+    gap = abs(decimal - exact)
+    if 15 <= number.digits <= 18 and gap <= abs(exact) / 10**14:
+        return True
+    cut = abs(exact) >= abs(decimal) and (exact < 0) == (decimal < 0) and gap < step
+    return gap <= step / 2 or cut
 
 
 def strip_unit(text: str) -> tuple[str, str]:
-    """Split `10 cm^2` into `10` and the unit's name; what is no known unit is called `other`, no unit is empty.
+    r"""Split `10 cm^2` into `10` and the unit's name; what is no known unit is called `other`, no unit is empty.
 
-    A unit follows a digit, a brace or a bracket; words of one letter are variables; glued words (`2xy`) must be known.
+    Degrees inside a function (`\sin 30^\circ`) are no unit. A unit follows a digit, a brace or a bracket; words of one
+    letter are variables; glued words (`2xy`) must be known.
     """
     unit = ""
     for _ in range(12):
@@ -177,7 +202,12 @@ def strip_unit(text: str) -> tuple[str, str]:
             return text, unit
         rest = text[: found.start()].rstrip(" ,-/")
         name = _unit_name(found, glued=text[found.start() - 1].isdigit() and not found[0].startswith(" "))
-        if not name or not rest or (not found["sup"] and not re.search(r"[0-9A-Za-z})\]|%.]$", rest)):
+        if (
+            not name
+            or not rest
+            or (name == "degree" and _FUNCTION.search(rest))
+            or (not found["sup"] and not re.search(r"[0-9A-Za-z})\]|%.]$", rest))
+        ):
             return text, unit
         if found["sup"]:
             # `cm^2`: look at the word before; `x^2` ends here.
@@ -198,4 +228,4 @@ def _unit_name(found: re.Match[str], *, glued: bool) -> str:
     word = found["word"].lower()
     if word in _UNIT_OF:
         return _UNIT_OF[word]
-    return "" if glued or len(word) < 2 or word in _NO_UNIT else "other"
+    return "" if glued or len(word) < 2 or _NO_UNIT.fullmatch(word) else "other"

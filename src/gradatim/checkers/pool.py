@@ -30,6 +30,8 @@ class Job:
 
     reference: str
     answer: str
+    textual: bool = True
+    """Whether the same text is the same answer: see `compare.How`."""
     done: bool = False
     found: str = ""
     """`yes`, `no`, `unknown`, `unparsable`, `timeout`, or `fault`."""
@@ -71,9 +73,9 @@ class Pool:
         """How many jobs no worker has taken yet."""
         return len(self._waiting)
 
-    def submit(self, reference: str, answer: str) -> Job:
+    def submit(self, reference: str, answer: str, *, textual: bool = True) -> Job:
         """Queue a pair; `pump` moves it on."""
-        job = Job(reference=reference, answer=answer)
+        job = Job(reference=reference, answer=answer, textual=textual)
         self._waiting.append(job)
         return job
 
@@ -153,7 +155,7 @@ class Pool:
     def _send(self, slot: _Slot, job: Job) -> None:
         self._keys += 1
         job.tries += 1
-        record = {"id": self._keys, "reference": job.reference, "answer": job.answer}
+        record = {"id": self._keys, "reference": job.reference, "answer": job.answer, "textual": job.textual}
         slot.job, slot.key, slot.sent = job, self._keys, time.monotonic()
         slot.outbox = memoryview((json.dumps(record) + "\n").encode())
         self._flush(slot)
@@ -218,7 +220,9 @@ class Pool:
         if self._failed_starts >= 3:
             for job in self._waiting:
                 job.found, job.reason, job.done = "fault", "worker_start", True
-                job.message = "the process for symbolic work does not start: try `python -m gradatim.checkers.worker 5 1024`"
+                job.message = (
+                    "the process for symbolic work does not start: try `python -m gradatim.checkers.worker 5 1024`"
+                )
             self._waiting.clear()
             self._failed_starts = 0
 
@@ -233,7 +237,9 @@ class Pool:
 
     def _patience(self) -> float:
         now = time.monotonic()
-        ends = [slot.sent + self._deadline + _GRACE_SECONDS + 0.01 - now for slot in self._slots if slot.job is not None]
+        ends = [
+            slot.sent + self._deadline + _GRACE_SECONDS + 0.01 - now for slot in self._slots if slot.job is not None
+        ]
         return max(0.0, min(ends, default=1.0))
 
     def _drop(self, slot: _Slot) -> None:

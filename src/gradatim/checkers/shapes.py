@@ -11,7 +11,11 @@ from dataclasses import dataclass
 _OPEN = frozenset(("(", "[", "{", r"\{", r"\langle"))
 _CLOSE = frozenset((")", "]", "}", r"\}", r"\rangle"))
 _PIECE = re.compile(r"\\begin\s*\{[A-Za-z*]+\}|\\end\s*\{[A-Za-z*]+\}|\\\\|\\[A-Za-z]+|\\.|.", re.DOTALL)
-_MATRIX = re.compile(r"\(?\s*\[?\s*\\begin\s*\{(?P<name>[pbvBV]?matrix|smallmatrix|array|cases|aligned)\}\s*(?:\{[lcr|]*\})?(?P<body>.*?)\\end\s*\{(?P=name)\}\s*\]?\s*\)?", re.DOTALL)
+_MATRIX = re.compile(
+    r"\(?\s*\[?\s*\\begin\s*\{(?P<name>[pbvBV]?matrix|smallmatrix|array|cases|aligned)\}"
+    r"\s*(?:\{[lcr|]*\})?(?P<body>.*?)\\end\s*\{(?P=name)\}\s*\]?\s*\)?",
+    re.DOTALL,
+)
 _RELATIONS = frozenset(("=", "<", ">", r"\le", r"\ge", r"\ne", r"\in", r"\approx", r"\equiv"))
 _NAME = re.compile(r"(?:[A-Za-z'|:,(){}\s/]|\\[A-Za-z]+|_\s*(?:[0-9]|\{[^{}]*\}))+")
 _NO_NAME = re.compile(r"\\(?:sqrt|infty|pi|cup|cdot|pm|sin|cos|tan|log|ln|emptyset|begin|text)(?![A-Za-z])")
@@ -48,7 +52,7 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relation:
-    """A chain such as `1 < x \\le 3`: one more side than signs."""
+    r"""A chain such as `1 < x \le 3`: one more side than signs."""
 
     sides: tuple[str, ...]
     signs: tuple[str, ...]
@@ -61,16 +65,16 @@ def split(text: str, separators: frozenset[str]) -> tuple[list[str], list[str]]:
     """Split `text` at the separators outside all brackets; return the parts and the separators between them."""
     parts, found, depth, start, bars = [], [], 0, 0, False
     for piece in _PIECE.finditer(text):
-        token = piece[0]
-        if token in _OPEN or token.startswith(r"\begin"):
+        mark = piece[0]
+        if mark in _OPEN or mark.startswith(r"\begin"):
             depth += 1
-        elif token in _CLOSE or token.startswith(r"\end"):
+        elif mark in _CLOSE or mark.startswith(r"\end"):
             depth -= 1
-        elif token == "|":
+        elif mark == "|":
             bars = not bars
-        elif token in separators and depth == 0 and not bars:
+        elif mark in separators and depth == 0 and not bars:
             parts.append(text[start : piece.start()].strip())
-            found.append(token)
+            found.append(mark)
             start = piece.end()
     parts.append(text[start:].strip())
     return parts, found
@@ -103,7 +107,7 @@ def read(text: str) -> Shape:
 
 
 def _bare(text: str) -> str:
-    """Take off braces that only group: `{1,2}` is what is left of `\\{1,2\\}` or of a TeX group."""
+    r"""Take off braces that only group: `{1,2}` is what is left of `\{1,2\}` or of a TeX group."""
     while text.startswith("{") and _encloses(text, 1, 1):
         text = text[1:-1].strip()
     return text
@@ -113,8 +117,8 @@ def _encloses(text: str, opening: int, closing: int) -> bool:
     """Say whether the bracket at the start closes at the very end, and nowhere before."""
     depth = 0
     for piece in _PIECE.finditer(text):
-        token = piece[0]
-        depth += (token in _OPEN or token.startswith(r"\begin")) - (token in _CLOSE or token.startswith(r"\end"))
+        mark = piece[0]
+        depth += (mark in _OPEN or mark.startswith(r"\begin")) - (mark in _CLOSE or mark.startswith(r"\end"))
         if depth == 0:
             return piece.end() == len(text) and len(text) >= opening + closing
     return False

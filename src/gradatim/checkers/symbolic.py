@@ -14,12 +14,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from latex2sympy2_extended.latex2sympy2 import ConversionConfig, NormalizationConfig, latex2sympy, normalize_latex
-from math_verify.grader import should_treat_as_complex, verify
+from math_verify.grader import should_treat_as_complex, sympy_symbolic_eq, verify
 from sympy import Basic, E, Eq, Expr, Float, I, Integer, MatrixBase, N, Pow, Rational, Symbol, factorial, pi, solve
 from sympy.core.relational import Relational
 
-from gradatim.checkers.compare import Found, Same, compare, exact_leaf
-from gradatim.checkers.numbers import close, read_number, strip_unit
+from gradatim.checkers.compare import How, compare
+from gradatim.checkers.exact import Found, Same, exact_leaf
+from gradatim.checkers.numbers import read_number, stands_for, strip_unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,7 @@ _POINTS = 3
 _CONFIG = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none")
 _CONVERSION = ConversionConfig(lowercase_symbols=False)
 _INDEX = re.compile(r"_\{([A-Za-z0-9])\}(?![A-Za-z0-9])")
+_LABEL = re.compile(r"_\s*(?:\{((?:[^{}]|\{[^{}]*\})*\\[^{}]*)\}|(?=\\)(\\[A-Za-z]+))")
 _TRIG = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)")
 
@@ -38,13 +40,13 @@ class Unparsable(Exception):  # noqa: N818 - an outcome of one item, not an erro
     """One of the two texts is no mathematics that the grammar knows; `str()` says which."""
 
 
-def decide(reference: str, answer: str) -> Found:
-    """Compare two normalised texts; raises `Unparsable`, and whatever sympy raises for an expression it cannot handle."""
-    found = compare(reference, answer, _leaf)
+def decide(reference: str, answer: str, *, textual: bool = True) -> Found:
+    """Compare two normalised texts; raises `Unparsable`, and whatever sympy raises for what it cannot handle."""
+    found = compare(reference, answer, How(leaf=_leaf, textual=textual))
     return found if found.same is not Same.UNKNOWN else _leaf(reference, answer)
 
 
-def _leaf(reference: str, answer: str) -> Found:
+def _leaf(reference: str, answer: str) -> Found:  # noqa: PLR0911 - one return per stage
     found = exact_leaf(reference, answer)
     if found.same is not Same.UNKNOWN:
         return found
@@ -55,20 +57,32 @@ def _leaf(reference: str, answer: str) -> Found:
         return _relations(gold, given)
     agree = _agree(gold, given, _DIGITS)
     if agree is False:
-        decimal = _decimal(reference, given) or _decimal(answer, gold)
-        return decimal or Found(Same.NO, "different_value")
-    equal = bool(verify(gold, given, timeout_seconds=None, allow_set_relation_comp=True))
-    if agree is None:
-        return Found(Same.YES, "equal_symbolic") if equal else Found(Same.NO, "different_symbolic")
-    if equal or (_ordinary(gold) and _ordinary(given) and _agree(gold, given, _MANY_DIGITS)):
-        return Found(Same.YES, "equal_symbolic" if equal else "equal_numeric")
+        return _decimal(reference, given) or _decimal(answer, gold) or Found(Same.NO, _contradiction(gold, given))
+    if agree and not (_ordinary(gold) and _ordinary(given)):
+        # Fifty digits hide a summand of 10^-400; only an exact zero counts here.
+        zero = sympy_symbolic_eq(gold, given)
+        return Found(Same.YES, "equal_symbolic") if zero else Found(Same.NO, "different_symbolic")
+    if verify(gold, given, timeout_seconds=None, allow_set_relation_comp=True):
+        return Found(Same.YES, "equal_symbolic")
+    if agree and _agree(gold, given, _MANY_DIGITS, signs=True):
+        return Found(Same.YES, "equal_numeric")
     return Found(Same.NO, "different_symbolic")
 
 
-def symbolic_and_numeric(reference: str, answer: str) -> tuple[bool, bool | None]:
-    """Return what math-verify says of two normalised texts, and what the numeric check says (None: no say)."""
-    gold, given = _parse(reference, "reference"), _parse(answer, "answer")
-    return bool(verify(gold, given, timeout_seconds=None)), _agree(gold, given, _DIGITS)
+def _contradiction(gold: Any, given: Any) -> str:
+    """Return the reason for two values that differ: `numeric_contradiction` where math-verify's quick test is deceived.
+
+    It compares the difference with zero absolutely, at 15 digits; the costly `simplify` is not asked.
+    """
+    if gold.free_symbols or given.free_symbols:
+        return "different_value"
+    try:
+        deceived = bool((gold - given).evalf(15, chop=True) == 0)
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # noqa: BLE001 - the boundary to sympy's evaluation; only the wording of the reason hangs on it
+        deceived = False
+    return "numeric_contradiction" if deceived else "different_value"
 
 
 def _with_degrees(text: str) -> str:
@@ -85,8 +99,8 @@ def _parse(text: str, which: str) -> Any:
 @lru_cache(maxsize=512)
 def _parse_cached(text: str) -> Any:
     """Parse; None where the grammar has no reading. A reference is parsed once for all of its answers."""
-    # `x_{0}` and `x_0` would be two letters to the grammar.
-    latex = normalize_latex(_INDEX.sub(r"_\1", text).replace("%", r"\%"), _CONFIG)
+    # An index is a label: `x_{0}` and `x_0` would be two letters to the grammar, and `R_{\odot}` none.
+    latex = normalize_latex(_INDEX.sub(r"_\1", _LABEL.sub(_label, text)).replace("%", r"\%"), _CONFIG)
     try:
         return latex2sympy(
             latex,
@@ -101,17 +115,19 @@ def _parse_cached(text: str) -> Any:
         return None
 
 
+def _label(found: re.Match[str]) -> str:
+    return "_{" + "".join(letter for letter in (found[1] or found[2]) if letter.isalnum()) + "}"
+
+
 def _value(expression: Any, digits: int, letters: dict[str, Rational]) -> tuple[Any, Any] | None:
     """Return real and imaginary part to `digits` digits with numbers for the letters; None where there is no value."""
-    values = {
-        symbol: {"e": E, "i": I, "pi": pi}.get(symbol.name, letters.get(symbol.name)) for symbol in expression.free_symbols
+    values: dict[Any, Any] = {
+        symbol: {"e": E, "i": I, "pi": pi}.get(symbol.name, letters.get(symbol.name))
+        for symbol in expression.free_symbols
     }
-    exact = expression.xreplace(values)
-    floats = exact.atoms(Float)
-    if floats:
-        # A decimal in an expression means what was written, not the nearest binary number.
-        exact = exact.xreplace({value: Rational(str(value)) for value in floats})
-    number = N(exact, digits)
+    # A decimal in an expression means what was written, not the nearest binary number.
+    values |= {value: Rational(str(value)) for value in expression.atoms(Float)}
+    number = N(expression.xreplace(values), digits)
     if getattr(number, "is_number", False) is not True:
         return None
     real, imaginary = number.as_real_imag()
@@ -122,22 +138,29 @@ def _finite(number: Any) -> bool:
     return isinstance(number, (Float, Integer, Rational)) and number.is_finite is True
 
 
-def _agree(gold: Any, given: Any, digits: int) -> bool | None:
-    """Say whether two expressions have the same values at random points; None where they cannot be evaluated."""
+def _agree(gold: Any, given: Any, digits: int, *, signs: bool = False) -> bool | None:
+    """Say whether two expressions have the same values at random points; None where they cannot be evaluated.
+
+    Points are positive, where roots and logarithms have one meaning; with `signs` two of three have negative letters
+    too, and count where both values are real: that parts `x` from its absolute value.
+    """
     if not (isinstance(gold, Expr) and isinstance(given, Expr)) or isinstance(gold, MatrixBase):
         return None
     names = sorted({symbol.name for side in (gold, given) for symbol in side.free_symbols})
     chance = random.Random(20250418)  # noqa: S311 - points of evaluation, fixed so that verdicts repeat
     compared = False
-    for _ in range(_POINTS if names else 1):
+    for point in range(_POINTS if names else 1):
         letters = {name: Rational(chance.randint(1000, 9999), chance.choice((2503, 3001, 4001))) for name in names}
+        negative = signs and point > 0
+        if negative:
+            letters = {name: value * chance.choice((-1, 1)) for name, value in letters.items()}
         try:
             one, other = _value(gold, digits, letters), _value(given, digits, letters)
         except (MemoryError, RecursionError):
             raise
         except Exception:  # noqa: BLE001 - the boundary to sympy's evaluation: what has no value has no say
             return None
-        if one is None or other is None:
+        if one is None or other is None or (negative and (one[1] != 0 or other[1] != 0)):
             continue
         compared = True
         if not _near(one, other, digits):
@@ -157,7 +180,9 @@ def _ordinary(expression: Any) -> bool:
     for atom in expression.atoms(Integer, Rational, Float):
         if atom != 0 and not Rational(1, 10**9) < abs(Rational(str(atom))) < 10**9:
             return False
-    return not expression.has(factorial) and all(abs(power.exp) < 60 for power in expression.atoms(Pow) if power.exp.is_Rational)
+    return not expression.has(factorial) and all(
+        abs(power.exp) < 60 for power in expression.atoms(Pow) if power.exp.is_Rational
+    )
 
 
 def _decimal(text: str, exact: Any) -> Found | None:
@@ -168,7 +193,7 @@ def _decimal(text: str, exact: Any) -> Found | None:
     value = _value(exact, _DIGITS, {})
     if value is None or abs(value[1]) > Rational(1, 10**30):
         return None
-    return Found(Same.YES, "equal_decimal") if close(number.value, _fraction(value[0]), number) else None
+    return Found(Same.YES, "equal_decimal") if stands_for(number, _fraction(value[0])) else None
 
 
 def _fraction(number: Any) -> Any:

@@ -5,7 +5,7 @@ next (4 ms, where a fresh import takes 0.7 s). The kernel kills the child at its
 action of SIGALRM needs no cooperation from whatever the child is stuck in. Requests and replies are one line of JSON
 each; no object of sympy ever leaves.
 
-    parent -> {"id": 7, "reference": "...", "answer": "..."}
+    parent -> {"id": 7, "reference": "...", "answer": "...", "textual": true}
     child  -> {"ready": PID, "lost": 0}                      a child is up; `lost`: the signal that ended the one before
     child  -> {"id": 7, "found": "yes", "reason": "...", "last": false}      `last`: this child ends now
 """
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gradatim.checkers.compare import Found
+    from gradatim.checkers.exact import Found
 
 _JOBS_PER_CHILD = 1000
 """sympy caches every expression it has seen; a fork of the warm process starts without them."""
@@ -61,7 +61,7 @@ def _write(replies: int, record: dict[str, Any]) -> None:
     os.write(replies, (json.dumps(record)[:4000] + "\n").encode())
 
 
-def _serve(replies: int, seconds: float, decide: Callable[[str, str], Found], unparsable: type[Exception]) -> int:
+def _serve(replies: int, seconds: float, decide: Callable[..., Found], unparsable: type[Exception]) -> int:
     """Answer requests; return 0 at the end of stdin, `_RECYCLED` when a fresh child should go on."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -71,12 +71,12 @@ def _serve(replies: int, seconds: float, decide: Callable[[str, str], Found], un
             return 0
         try:
             request = json.loads(line)
-            key, reference, answer = request["id"], request["reference"], request["answer"]
+            key, pair, textual = request["id"], (request["reference"], request["answer"]), request["textual"]
         except (ValueError, KeyError, TypeError):
             # What a child that was killed while it read has left in the pipe; the parent sends it again.
             continue
         signal.setitimer(signal.ITIMER_REAL, seconds)
-        reply = _answer(reference, answer, decide, unparsable)
+        reply = _answer(pair, decide, unparsable, textual=textual)
         signal.setitimer(signal.ITIMER_REAL, 0)
         last = reply["found"] == "fault" or count == _JOBS_PER_CHILD
         _write(replies, {"id": key, "last": last, **reply})
@@ -97,9 +97,11 @@ def _read_line() -> bytes:
             return b"".join(blocks)
 
 
-def _answer(reference: str, answer: str, decide: Callable[[str, str], Found], unparsable: type[Exception]) -> dict[str, str]:
+def _answer(
+    pair: tuple[str, str], decide: Callable[..., Found], unparsable: type[Exception], *, textual: bool
+) -> dict[str, str]:
     try:
-        found = decide(reference, answer)
+        found = decide(*pair, textual=textual)
     except unparsable as error:
         return {"found": "unparsable", "reason": f"{error}_unparsable"}
     except MemoryError:
