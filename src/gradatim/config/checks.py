@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from gradatim.config.explaining import bracketed
+from gradatim.config.explaining import bracketed, option
 from gradatim.errors import UsageError
 from gradatim.types import Request
 
@@ -29,8 +30,7 @@ def check(config: Config, place: str) -> None:
 
     def wrong(table: str, key: str, what: str) -> UsageError:
         if place == COMMAND_LINE:
-            option = f"budget_{key}" if table.endswith(".budget") else key
-            return UsageError(f"{'SOURCE' if key == 'path' else '--' + option.replace('_', '-')}: {what}.")
+            return UsageError(f"{option(f'budget_{key}' if table.endswith('.budget') else key)}: {what}.")
         return UsageError(f"{place}: {f'{bracketed(table)} ' if table else ''}{key}: {what}.")
 
     for table, key, value, low, high in _numbers(config):
@@ -80,13 +80,17 @@ def _check_asking(table: str, asking: Asking, config: Config, wrong: _Wrong) -> 
 
 def _check_method(config: Config, wrong: _Wrong) -> None:
     """Check the tables that the method's own functions can judge."""
-    from gradatim.method import filters, levels, mix  # noqa: PLC0415 - 20 ms that `gradatim --help` need not spend
+    # 30 ms that `gradatim --help` need not spend
+    from gradatim.formats.write import suffix_of  # noqa: PLC0415
+    from gradatim.method import filters, levels, mix  # noqa: PLC0415
 
     grade, sample, scripts = config.grade, config.sample, tuple(config.curate.scripts)
     if grade.rule == "rate" and grade.cuts == "quintiles":
         raise wrong("grade", "cuts", '"quintiles" belongs to rule = "paper"; the rate rule takes five numbers')
     tries: list[tuple[str, str, Callable[[], object]]] = [
         ("sample", "mix", lambda: mix.parse_mix(sample.mix, sample.easy)),
+        # Here, since the export comes last, when all the money is spent.
+        ("export", "out", lambda: suffix_of(Path(config.export.out))),
         ("curate", "scripts", lambda: filters.FilterSettings(scripts=scripts)),
     ]
     if isinstance(grade.cuts, list):
@@ -97,7 +101,7 @@ def _check_method(config: Config, wrong: _Wrong) -> None:
             build()
         except UsageError as error:
             said = str(error).rstrip(".")
-            raise wrong(table, key, f"the {said[4:]}" if said.startswith("The ") else said) from error
+            raise wrong(table, key, said[0].lower() + said[1:] if said[1:2].islower() else said) from error
 
 
 def looks_like_key(name: str | None) -> bool:

@@ -14,6 +14,13 @@ import msgspec
 from gradatim.config.settings import Settings
 
 
+def option(key: str) -> str:
+    """Return the command line's word for a key: `--max-tokens`; for one that holds several values, of each: `--set`."""
+    if key == "path":
+        return "SOURCE"
+    return f"--{key.removesuffix('s') if key in ('sets', 'scripts', 'columns') else key.replace('_', '-')}"
+
+
 def bracketed(table: str) -> str:
     """Return a table's name as TOML writes it: `attempt.budget` as `[attempt.budget]`, `ingest 2` as `[[ingest]] 2`."""
     name, _, number = table.partition(" ") if table.startswith("ingest ") else (table, "", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, get_type_hints
 import msgspec
 
 from gradatim.config.checks import check
-from gradatim.config.explaining import fault, value_fault
+from gradatim.config.explaining import fault, option, value_fault
 from gradatim.config.settings import Config, Settings
 from gradatim.errors import UsageError
 
@@ -61,20 +62,17 @@ def updated(settings: _S, /, **changes: object) -> _S:
         new: _S = msgspec.convert(msgspec.to_builtins(settings) | wanted, type(settings))
     except msgspec.ValidationError as error:
         hints = get_type_hints(type(settings))
-        found = (
-            f"--{key.replace('_', '-')}: {fault}" for key in wanted if (fault := value_fault(wanted[key], hints[key]))
-        )
+        found = (f"{option(key)}: {fault}" for key in wanted if (fault := value_fault(wanted[key], hints[key])))
         raise UsageError(next(found, str(error))) from error
     return new
 
 
 def _from_folder(config: Config, folder: Path) -> Config:
-    """Return the settings with their paths seen from the settings' folder; names on the hub and `~` stay."""
-    if folder == Path():
-        return config
+    """Return the settings with their paths seen from the settings' folder, and with `~` as the home folder."""
 
     def joined(path: str) -> str:
-        return path if path.startswith(("hf:", "~")) else str(folder / path)
+        expanded = os.path.expanduser(path)  # noqa: PTH111 - Path's raises where there is no such home
+        return path if path.startswith("hf:") else expanded if folder == Path() else str(folder / expanded)
 
     def source(one: IngestSettings) -> str:
         # Where no such file is, owner/name can be a data set of the hub, as for `formats.read`.

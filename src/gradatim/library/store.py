@@ -195,7 +195,7 @@ def _refused(error: Exception) -> BaseException:
     if str(error) == "interrupted":
         return KeyboardInterrupt()
     return UsageError(
-        f"The query was refused by SQLite: {error}. The views are questions, attempts, "
+        f"The query was refused by SQLite: {str(error).rstrip('.')}. The views are questions, attempts, "
         "verdicts, scores, grades, draws, chains, faults, drops."
     )
 
