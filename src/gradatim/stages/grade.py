@@ -101,18 +101,14 @@ def _grade_setting(
     scored, unscored = (
         (0, Counter[str]()) if prm is None or prm_pk is None else _score(library, setting, prm, prm_pk, progress)
     )
+    if settings.rule == "paper" and prm_pk is None:
+        _refuse_unscored(library, setting)
     rule = _rule(library, setting, settings, prm_pk)
     rule_settings = json.dumps(
         {"cuts": list(rule.cuts), "prior": list(rule.prior), "mass": rule.mass, "asked": settings.cuts}
     )
     grading = grades.ensure_grading(library, setting, prm_pk, settings.rule, rule_settings)
     reasons = _derive(library, setting, grading, rule, progress)
-    if settings.rule == "paper" and prm_pk is None and reasons["no_score"]:
-        raise UsageError(
-            f"The rule paper needs the PRM's scores for {reasons['no_score']} questions that "
-            f"{setting.model} got wrong. "
-            "Add a [prm] to gradatim.toml, or grade by pass rate alone: gradatim grade --rule rate"
-        )
     lines = tuple(
         LevelLine(
             level=row[0], questions=row[1], score=row[2], attempts=row[3], pass_rate=row[4] / row[3] if row[3] else None
@@ -131,6 +127,16 @@ def _grade_setting(
         unscored=dict(unscored),
         warning=_warning(library, setting, rule, prm_pk),
     )
+
+
+def _refuse_unscored(library: Library, setting: Setting) -> None:
+    """Raise `UsageError` where a question was got wrong: the rule `paper` would leave it without a level."""
+    evidence = (_paper_evidence(found) for _, found in grades.evidence(library, setting, None))
+    if wrong := sum(one.first is Outcome.WRONG for one in evidence):
+        raise UsageError(
+            f"The rule paper needs the PRM's scores for {wrong} questions that {setting.model} got wrong. "
+            "Add a [prm] to gradatim.toml, or grade by pass rate alone: gradatim grade --rule rate"
+        )
 
 
 def _known_prm(library: Library, setting: Setting) -> int | None:
