@@ -18,6 +18,7 @@ import msgspec
 
 from gradatim.checkers.choice import ChoiceChecker
 from gradatim.checkers.math import MathChecker
+from gradatim.errors import UsageError
 from gradatim.formats import presets
 from gradatim.formats.fields import question_fields
 from gradatim.formats.jsontext import encode
@@ -75,7 +76,10 @@ def ingest(
         return IngestResult(set=settings.set, preset="", added=0, already=0, dropped={}, excluded=0, unchanged=True)
     source = iter(rows(settings.path, format=settings.format, split=settings.split, config_name=settings.config_name))
     head = list(itertools.islice(source, _SAMPLE))
-    preset = presets.recognise([row for row in head if isinstance(row, Row)], settings.fields)
+    try:
+        preset = presets.recognise([row for row in head if isinstance(row, Row)], settings.fields)
+    except UsageError as error:
+        raise UsageError(f"{settings.path}: {error}") from error
     intake = _Intake(library, settings, preset)
     try:
         done = 0
