@@ -16,7 +16,7 @@ import click
 from gradatim import __version__
 from gradatim.cli import asking, choosing, deciding, looking, reading, running
 from gradatim.cli.context import Start
-from gradatim.errors import GradatimError, SetupError
+from gradatim.errors import GradatimError, SetupError, UsageError
 
 
 class _Stages(click.Group):
@@ -78,6 +78,7 @@ def _open_streams() -> None:
 
 def _run() -> int:  # noqa: PLR0911 - one way out for each kind of end
     try:
+        _refuse_odd_bytes(sys.argv[1:])
         cli(prog_name="gradatim", standalone_mode=False)
         sys.stdout.flush()  # here, where a full disk or a closed pipe is still heard of
     except click.exceptions.Exit as error:
@@ -106,6 +107,15 @@ def _run() -> int:  # noqa: PLR0911 - one way out for each kind of end
     except Exception as error:  # noqa: BLE001 - the last boundary: a bug gets a sentence too
         return _bug(error)
     return 0
+
+
+def _refuse_odd_bytes(words: list[str]) -> None:
+    """Raise `UsageError` for an argument that is no text: names and paths are kept in a library, which holds text."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{word!r} is not UTF-8 text; rename the file, or set a UTF-8 locale.") from error
 
 
 def _forget_stdout() -> None:
