@@ -68,12 +68,14 @@ def write_pool(path: Path, count: int = 24) -> None:
         for number in range(count):
             thing, other = random_.sample(words, 2)
             many, more = random_.randint(2, 99), random_.randint(2, 99)
-            question = f"There are {many} of {thing} and {more} of {other} number {number}: how many are there together?"
+            question = (
+                f"There are {many} of {thing} and {more} of {other} number {number}: how many are there together?"
+            )
             file.write(json.dumps({"question": question, "answer": str(many + more)}) + "\n")
 
 
 def make_libraries(folder: Path, url: str) -> None:
-    """Go through the loop with the folder's `pool.jsonl`, and keep a copy of the library after each stage as `STAGE.db`."""
+    """Go through the loop with the folder's `pool.jsonl`, and keep the library after each stage as `STAGE.db`."""
     pool, work = folder / "pool.jsonl", folder / "work.db"
     server = ("--base-url", url, "--concurrency", "8")
     commands = (
