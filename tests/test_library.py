@@ -360,7 +360,7 @@ def test_a_query_without_end_can_be_interrupted(path):
 
 
 def test_opening_it_twice_takes_no_lock_away(path):
-    """A reader beside a writer in one process leaves SQLite's locks alone: no other program folds the log below them."""
+    """A reader beside a writer in one process leaves SQLite's locks alone, so no program folds the log below it."""
     with Library(path, write=True) as writer:
         for number in range(5):
             add_set(writer, f"n{number}")
