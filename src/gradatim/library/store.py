@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 _MAGIC = b"SQLite format 3\x00"
 
+_READS = re.compile(
+    r"(\s|--[^\n]*\n|/\*.*?\*/)*(select|with|values|explain|pragma\s+table_info)\b", re.IGNORECASE | re.DOTALL
+)
+"""How a statement that reads begins. A courtesy: that nothing is written is held by opening the file for reading."""
+
 _open_files: Counter[tuple[int, int]] = Counter()
 """Device and inode of the libraries that this process has open, with how often."""
 _opening = threading.RLock()
@@ -186,7 +191,7 @@ class Library:
 
 def select(library: Library, sql: str) -> tuple[list[str], Iterator[Row]]:
     """Run a user's SELECT: column names and rows. Raises `UsageError` for SQL that is wrong or would write."""
-    if not re.match(r"\s*(select|with|values|explain|pragma\s+table_info)\b", sql, re.IGNORECASE):
+    if not _READS.match(sql):
         raise UsageError(
             "gradatim query only reads: start with SELECT or WITH. The views are questions, "
             "attempts, verdicts, scores, grades, draws, chains, faults, drops."
