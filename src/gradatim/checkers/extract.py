@@ -7,6 +7,7 @@ Leaves out: guessing. A text that marks no answer has none, unless its last line
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
 
 _BOX = re.compile(r"\\f?boxed(?![A-Za-z])|\\fbox(?![A-Za-z])|\\begin\{?boxed\}?")
@@ -35,6 +36,8 @@ _MATH_WORDS = re.compile(
     r"|\b(?:sqrt|sin|cos|tan|log|pct|percent|percentage|and)\b"
 )
 _LONGEST_LINE = 400
+_MOST_PHRASES = 50
+"""How many phrases are tried from the end on: each reads on from where it stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +129,12 @@ def _last_hash(text: str) -> str:
 
 
 def _last_phrase(text: str) -> str:
-    found = ""
-    for match in _PHRASE.finditer(text):
-        found = _segment(text[match.end() : match.end() + 4 * _LONGEST_LINE]) or found
-    return found
+    ends = deque((match.end() for match in _PHRASE.finditer(text)), maxlen=_MOST_PHRASES)
+    for end in reversed(ends):
+        found = _segment(text[end : end + 4 * _LONGEST_LINE])
+        if found:
+            return found
+    return ""
 
 
 def _segment(rest: str) -> str:
@@ -175,6 +180,6 @@ def _bare_line(text: str) -> str:
     line = stripped[stripped.rfind("\n", max(0, len(stripped) - _LONGEST_LINE - 1)) + 1 :].strip()
     if not line or len(line) > _LONGEST_LINE:
         return ""
-    if not any(letter.isalnum() for letter in line) or _PROSE.search(_MATH_WORDS.sub(" ", line)):
+    if not any(letter.isalnum() for letter in _BOX.sub("", line)) or _PROSE.search(_MATH_WORDS.sub(" ", line)):
         return ""
     return line

@@ -176,13 +176,13 @@ def same_number(left: Number, right: Number) -> bool:
 def stands_for(number: Number, exact: Fraction, scale: Fraction | int = 1) -> bool:
     """Say whether a decimal of at least six significant digits, times `scale`, is `exact` rounded or cut.
 
-    A printed float (15 to 18 digits) is allowed noise in its last digits.
+    A printed float (16 to 18 digits, not all of them before the point) is allowed noise of two units in its last place.
     """
     if number.digits < 6 or number.step == 0:
         return False
     decimal, step = number.value * scale, abs(number.step * scale)
     gap = abs(decimal - exact)
-    if 15 <= number.digits <= 18 and gap <= abs(exact) / 10**14:
+    if 16 <= number.digits <= 18 and number.value.denominator > 1 and gap <= abs(exact) / 2**51:
         return True
     cut = abs(exact) >= abs(decimal) and (exact < 0) == (decimal < 0) and gap < step
     return gap <= step / 2 or cut

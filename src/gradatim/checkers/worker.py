@@ -78,7 +78,7 @@ def _serve(replies: int, seconds: float, decide: Callable[..., Found], unparsabl
         signal.setitimer(signal.ITIMER_REAL, seconds)
         reply = _answer(pair, decide, unparsable, textual=textual)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        last = reply["found"] == "fault" or count == _JOBS_PER_CHILD
+        last = reply["found"] in {"fault", "limit"} or count == _JOBS_PER_CHILD
         _write(replies, {"id": key, "last": last, **reply})
         if last:
             break
@@ -105,9 +105,9 @@ def _answer(
     except unparsable as error:
         return {"found": "unparsable", "reason": f"{error}_unparsable"}
     except MemoryError:
-        return {"found": "fault", "reason": "out_of_memory"}
+        return {"found": "limit", "reason": "out_of_memory"}
     except RecursionError:
-        return {"found": "fault", "reason": "too_deep"}
+        return {"found": "limit", "reason": "too_deep"}
     except Exception as error:  # noqa: BLE001 - the item boundary of the worker: one pair's failure is one reply
         return {"found": "fault", "reason": "symbolic_error", "message": f"{type(error).__name__}: {error}"[:300]}
     return {"found": found.same.value, "reason": found.reason}
