@@ -176,7 +176,7 @@ class Pool:
         job.tries += 1
         record = {"id": self._keys, "reference": job.reference, "answer": job.answer, "textual": job.textual}
         slot.job, slot.key, slot.sent = job, self._keys, time.monotonic()
-        slot.outbox = memoryview((json.dumps(record) + "\n").encode())
+        slot.outbox = memoryview(f"\n{json.dumps(record)}\n".encode())
         self._flush(slot)
 
     def _flush(self, slot: _Slot) -> None:
