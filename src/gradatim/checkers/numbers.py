@@ -103,12 +103,12 @@ def same_integer(left: str, right: str) -> bool | None:
     """Compare two integers of any length by their digits; None where one is no integer."""
     if not (_INTEGER.fullmatch(left) and _INTEGER.fullmatch(right)):
         return None
+    return left == right or _digits(left) == _digits(right)
 
-    def canonical(text: str) -> str:
-        digits = text.lstrip("+-").lstrip("0") or "0"
-        return "-" + digits if text.startswith("-") and digits != "0" else digits
 
-    return canonical(left) == canonical(right)
+def _digits(text: str) -> str:
+    digits = text.lstrip("+-").lstrip("0") or "0"
+    return "-" + digits if text.startswith("-") and digits != "0" else digits
 
 
 def same_based(left: str, right: str) -> bool | None:
