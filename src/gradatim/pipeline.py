@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatim.errors import GradatimError, LimitError, UsageError
-from gradatim.library import draws
+from gradatim.library import attempts, draws
 from gradatim.library.store import Library
 from gradatim.progress import Progress, silent
 from gradatim.stages import attempt as attempt_stage
@@ -61,7 +61,8 @@ def run(
         for stage in stages:
             if stage == "sample" and not allow_missing:
                 _complete(ran)
-            for result in _DO[stage](library, config, progress):
+            results = _sample(library, config, ran) if stage == "sample" else _DO[stage](library, config, progress)
+            for result in results:
                 ran.append(Ran(stage=stage, result=result))
                 report(ran[-1])
     _taught(ran)
@@ -184,6 +185,15 @@ def spent(library: Library, role: Role, model: str, draw: str | None = None) -> 
     return int(tokens), float(money)
 
 
+def _sample(library: Library, config: Config, ran: list[Ran]) -> list[object]:
+    """Draw by the grading of this run: the newest one may be of another rule, or of attempts asked in another way."""
+    model = config.model(config.attempt.model).model
+    setting = attempts.ensure_setting(library, Role.BASE, model, attempts.sampling_text(config.attempt.sampling()))
+    graded = [one.result for one in ran if isinstance(one.result, grade_stage.GradeResult)]
+    own = [one.grading for one in graded if one.setting == setting.id]
+    return [sample_stage.sample(library, config.sample, model=model, grading=own[-1] if own else None)]
+
+
 def _teach(library: Library, config: Config, progress: Progress) -> list[object]:
     result = do_teach(library, config, config.sample.name, progress)
     return [result]
@@ -205,9 +215,6 @@ _DO: dict[str, Callable[[Library, Config, Progress], list[object]]] = {
     "grade": lambda library, config, progress: list(
         do_grade(library, config, progress, model=config.model(config.attempt.model).model)
     ),
-    "sample": lambda library, config, _: [
-        sample_stage.sample(library, config.sample, model=config.model(config.attempt.model).model)
-    ],
     "teach": _teach,
     "curate": _curate,
     "export": lambda library, config, _: [export_stage.export(library, config.sample.name, config.export)],
