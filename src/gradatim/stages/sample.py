@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gradatim.config import SampleSettings
-from gradatim.errors import UsageError
+from gradatim.errors import LimitError, UsageError
 from gradatim.library import draws, grades, questions
 from gradatim.library.draws import Draw
 from gradatim.method.draw import ordered
@@ -75,8 +75,15 @@ def sample(
         if asked.get(level) or settings.when_dry == "nearest"
     }
     available = {level: len(ids) for level, ids in found.items()}
-    filled = fill(asked, available, WhenDry(settings.when_dry))
-    if not sum(filled.quotas.values()):
+    drawn = any(one.name == settings.name for one in draws.draws(library))
+    try:
+        filled = fill(asked, available, WhenDry(settings.when_dry))
+    except LimitError:
+        if not drawn:
+            raise
+        # A draw that is there stays as it is, whatever was graded since: nothing is to be filled.
+        filled = fill(asked, available, WhenDry.SHORT)
+    if not drawn and not sum(filled.quotas.values()):
         raise UsageError("There is nothing to draw: no graded question is left for this mix. See: gradatim levels")
     items = {
         level: ordered(found[level], settings.seed, first=quota + math.ceil(quota * settings.reserve))
