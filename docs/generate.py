@@ -1,4 +1,4 @@
-"""Writes the generated pages: `cli.md` from the commands' own help, `settings.md` from `gradatim/config.py`.
+"""Writes the generated pages: `cli.md` from the commands' own help, `settings.md` from the records in `gradatim.config`.
 
     python docs/generate.py
 
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import typing
 from pathlib import Path
 
 import click
+import msgspec
 
 from gradatim import config
 from gradatim.cli.main import cli
@@ -66,7 +68,7 @@ itself (`--config`, `--library`) stand before the command: `gradatim --library o
 SETTINGS_HEAD = """\
 # The settings
 
-<!-- Written by docs/generate.py from src/gradatim/config.py. Change that, not this page. -->
+<!-- Written by docs/generate.py from the records in gradatim.config. Change those, not this page. -->
 
 `gradatim.toml` in the folder that a command is run in, or the file of `--config`. Paths in it are relative to that
 folder. Every key is optional where it has a default; an unknown key is an error that names the nearest one. An option
@@ -115,7 +117,7 @@ def field_notes(record: type) -> dict[str, str]:
     """Return each field's docstring, those of the record itself before those it inherits."""
     notes: dict[str, str] = {}
     for kind in reversed(record.__mro__):
-        if kind.__module__ != config.__name__:
+        if not _ours(kind):
             continue
         body = ast.parse(inspect.getsource(kind)).body[0].body
         for index, statement in enumerate(body):
@@ -129,28 +131,31 @@ def field_notes(record: type) -> dict[str, str]:
 def _is_table(hint: object) -> bool:
     """Tell whether a key of the whole file is a table with a section of its own."""
     found = [hint, *typing.get_args(hint)]
-    return any(getattr(one, "__struct_fields__", None) and one.__module__ == config.__name__ for one in found) and (
-        config.PriceSettings not in found and config.BudgetSettings not in found
-    )
+    return any(map(_ours, found)) and not {config.PriceSettings, config.BudgetSettings} & set(found)
+
+
+def _ours(kind: object) -> bool:
+    """Tell whether this is a record of settings."""
+    return getattr(kind, "__module__", "").startswith(config.__name__)
 
 
 def _defaults(record: type) -> list[str]:
     """Return the defaults as TOML would write them; a dash for none, `required` where there must be a value."""
-    fields = {field.name: field for field in config.msgspec.structs.fields(record)}
+    fields = {field.name: field for field in msgspec.structs.fields(record)}
     return [_default(fields[name]) for name in record.__struct_fields__]
 
 
-def _default(field: config.msgspec.structs.FieldInfo) -> str:
+def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "*required*"
     factory = field.default_factory
-    value = field.default if factory is config.msgspec.NODEFAULT else factory()
+    value = field.default if factory is msgspec.NODEFAULT else factory()
     if value is None or isinstance(value, config.BudgetSettings):
         return "–"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, str):
-        return "`" + config.json.dumps(value).replace("|", "\\|") + "`"
+        return "`" + json.dumps(value).replace("|", "\\|") + "`"
     return f"`{value}`"
 
 
