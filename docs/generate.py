@@ -1,4 +1,4 @@
-"""Writes the generated pages: `cli.md` from the commands' own help, `settings.md` from the records in `gradatim.config`.
+"""Writes the generated pages: `cli.md` from the commands' help, `settings.md` from the records in `gradatim.config`.
 
     python docs/generate.py
 

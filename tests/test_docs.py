@@ -44,7 +44,7 @@ def generator():
 
 @pytest.fixture
 def shell(tmp_path):
-    """A folder that looks like a checkout to a reader, with `gradatim` and `python` on the PATH; runs a script in it."""
+    """Runs a script in a folder that looks like a checkout to a reader, with `gradatim` and `python` on the PATH."""
     bin_ = tmp_path / "bin"
     bin_.mkdir()
     for name, arguments in (("gradatim", f'-c "{CLI}" "$@"'), ("python", '"$@"')):
@@ -106,8 +106,8 @@ def run_page(page: Path, shell, served, within: str = ".") -> str:
     of the documented one.
     """
     output, script, port, python = [], [], "8000", 0
-    for kind, text, note in blocks(page):
-        text = text.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+    for kind, documented, note in blocks(page):
+        text = documented.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
         if kind == "sh" and text.startswith("gradatim mock-server"):
             output.append(shell("\n".join(script)))
             port = served(text, shell.folder / within)
