@@ -158,7 +158,7 @@ def test_order_counts_in_tuples_only(numbers, chance):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(-9, 9), min_size=2, max_size=4), st.integers(1, 9), st.integers(2, 50))
 def test_polynomials_and_roots_are_decided_exactly(factors, scale, radicand):
-    """A product of linear factors equals its expansion, and n sqrt(m) equals sqrt(n n m); one changed number differs."""
+    """A product of linear factors equals its expansion, and n sqrt(m) is sqrt(n n m); a changed number is not."""
     expanded = [1]
     for root in factors:
         expanded = [a - root * b for a, b in zip([*expanded, 0], [0, *expanded], strict=True)]

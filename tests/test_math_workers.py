@@ -151,7 +151,7 @@ def test_a_killed_worker_is_replaced():
 
 
 def test_a_worker_that_cannot_start_is_a_fault(monkeypatch):
-    """Without a worker a pair that needs one is a fault with the command to try; quick pairs are decided all the same."""
+    """Without a worker, a pair that needs one is a fault that says what to try; quick pairs are decided anyway."""
     monkeypatch.setattr(sys, "executable", "/bin/false")
     checker = MathChecker(workers=1)
     items = [

@@ -33,8 +33,8 @@ _LINE = re.compile(r"\(?([A-Z])\)?(?:[.):](?:[ \t][^\n]{0,200})?|[ \t]*)")
 class ChoiceChecker:
     """Decides whether an answer names the right option. Starts no process."""
 
-    name = "choice"
-    version = VERSION
+    name: str = "choice"
+    version: str = VERSION
 
     def check(self, items: Iterable[Item]) -> Iterator[tuple[int, Verdict | Fault]]:
         """Give each item's key with its verdict, in the items' order."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _DEEPEST = 6
 _MOST_ITEMS = 64
 _CHOICE = re.compile(r"\(?\s*(?:\\text\s*\{)?\s*\(?\s*([A-Z])\s*\)?\s*\}?\s*[).:]?")
-_CHOICE_LEAD = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])(?:\s|\}|$)")
+_CHOICE_LEAD = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])(?:\s+(?=[A-Za-z0-9$\\])|\}|$)")
 _TEXT_COMMAND = re.compile(r"\\text\s*\{([^{}]*)\}")
 
 

@@ -33,7 +33,7 @@ _OUTCOMES = {"yes": Outcome.CORRECT, "no": Outcome.WRONG}
 class MathChecker:
     """Decides whether a mathematical answer equals the reference answer. Use it from one thread at a time."""
 
-    name = "math"
+    name: str = "math"
 
     def __init__(self, *, deadline: float = 5.0, memory_mb: int = 1024, workers: int = 2, cache: int = 100_000) -> None:
         """Set the limits of symbolic work; no process is started before it is needed.
@@ -44,15 +44,12 @@ class MathChecker:
             workers: How many worker processes at most.
             cache: How many decided (reference, answer) pairs are remembered; models repeat answers. 0 for none.
         """
+        # Read from the installed packages' metadata: neither is imported.
+        self.version = f"{VERSION}+math-verify.{metadata.version('math-verify')}+sympy.{metadata.version('sympy')}"
         self._pool = Pool(workers=workers, deadline=deadline, memory_mb=memory_mb)
         self._cache: OrderedDict[tuple[str, str], tuple[Outcome, str]] = OrderedDict()
         self._cache_size = cache
         self._in_flight: dict[tuple[str, str], Job] = {}
-
-    @property
-    def version(self) -> str:
-        """Return this checker's version with those of math-verify and sympy, read without importing them."""
-        return f"{VERSION}+math-verify.{metadata.version('math-verify')}+sympy.{metadata.version('sympy')}"
 
     def check(self, items: Iterable[Item]) -> Iterator[tuple[int, Verdict | Fault]]:
         """Give each item's key with its verdict, or its fault; quick ones overtake slow ones.
