@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.util
 import json
 import os
 import random
@@ -126,6 +127,9 @@ def curator(url: str, count: int, shape: str, folder: Path) -> tuple[Callable[[]
     os.environ |= {"TELEMETRY_ENABLED": "false", "CURATOR_VIEWER": "0", "OPENAI_API_KEY": "none"}
     os.environ |= {"CURATOR_CACHE_DIR": str(folder / "curator"), "HF_HUB_OFFLINE": "1"}
     shutil.rmtree(folder / "curator", ignore_errors=True)
+    if spec := importlib.util.find_spec("litellm"):
+        # Curator counts tokens with a file that tiktoken downloads; litellm, which it brings, has a copy.
+        os.environ["TIKTOKEN_CACHE_DIR"] = str(Path(spec.origin).parent / "litellm_core_utils" / "tokenizers")
     from bespokelabs import curator as library
 
     del shape
