@@ -68,3 +68,19 @@ GRADES = "SELECT question, model, rule, level, correct, wrong, undecided, score,
 def content(library: gr.Library, *queries: str) -> list[list[tuple]]:
     """Return what the library holds, without keys, places and times: equal for two libraries of one content."""
     return [library.all(query) for query in queries]
+
+
+def spread(number: int) -> list[bool]:
+    """Eight attempts of which as many are right as the number says: such questions stand at every level."""
+    return [sample < number % 9 for sample in range(8)]
+
+
+def drawn_library(folder: Path, count: int = 90, *, name: str = "library.db", **settings) -> gr.Library:
+    """Return a library with a graded pool and a draw named `d`; the model's answers are recorded ones."""
+    library = pool_library(folder, count, name=name)
+    record_answers(library, folder, "m", spread, count=count)
+    gr.verify(library)
+    gr.grade(library, gr.GradeSettings(rule="rate"))
+    wanted = {"name": "d", "size": 15, "mix": "curriculum:5,4,3,2,1", "when_dry": "nearest", "reserve": 1.0} | settings
+    gr.sample(library, gr.SampleSettings(**wanted))
+    return library
