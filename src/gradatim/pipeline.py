@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 from gradatim.errors import GradatimError, LimitError, UsageError
 from gradatim.library import attempts, draws
 from gradatim.library.store import Library
+from gradatim.library.text import unpack
+from gradatim.models.budget import prompt_bound
 from gradatim.progress import Progress, silent
 from gradatim.stages import attempt as attempt_stage
 from gradatim.stages import curate as curate_stage
@@ -18,13 +21,14 @@ from gradatim.stages import ingest as ingest_stage
 from gradatim.stages import sample as sample_stage
 from gradatim.stages import teach as teach_stage
 from gradatim.stages import verify as verify_stage
-from gradatim.types import Role, content_id
+from gradatim.types import Role, Sampling, content_id
 from gradatim.work.opening import engine_settings, open_budget, open_model, open_prm, price_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gradatim.config import Config
+    from gradatim.models.budget import Price
 
 STAGES = ("ingest", "attempt", "verify", "grade", "sample", "teach", "curate", "export")
 """The stages of this loop, in their order."""
@@ -141,7 +145,7 @@ def do_attempt(library: Library, config: Config, progress: Progress = silent) ->
     """Ask the configured base model for what is missing, within its budget."""
     chosen = config.model(config.attempt.model)
     price = price_of(chosen)
-    tokens, money = spent(library, Role.BASE, chosen.model)
+    tokens, money = spent(library, Role.BASE, chosen.model, price=price)
     return attempt_stage.attempt(
         library,
         open_model(chosen),
@@ -157,7 +161,7 @@ def do_teach(library: Library, config: Config, draw: str, progress: Progress = s
     """Have the configured teacher write what the draw lacks, within its budget."""
     chosen = config.model(config.teach.model)
     price = price_of(chosen)
-    tokens, money = spent(library, Role.TEACHER, chosen.model, draw)
+    tokens, money = spent(library, Role.TEACHER, chosen.model, draw, price)
     return teach_stage.teach(
         library,
         draw,
@@ -184,18 +188,35 @@ def do_grade(
             prm.close()
 
 
-def spent(library: Library, role: Role, model: str, draw: str | None = None) -> tuple[int, float]:
-    """Return tokens and money that a model's attempts have cost so far, in all or for one draw."""
-    inside, values = "", [role, model]
+def spent(
+    library: Library, role: Role, model: str, draw: str | None = None, price: Price | None = None
+) -> tuple[int, float]:
+    """Return tokens and money that a model's attempts have cost so far, in all or for one draw.
+
+    What the server did not count is the worst case, as in the run that bought it; recorded answers cost nothing. What
+    failed or was under way when a process was killed is in nobody's books, though a server may have billed it.
+    """
+    inside, values = "", [role, model, attempts.RECORDED]
     if draw is not None:
         inside = " AND a.question IN (SELECT i.question FROM draw_item i JOIN draw d ON d.pk = i.draw WHERE d.name = ?)"
         values.append(draw)
+    counted = "a.prompt_tokens IS NOT NULL AND a.completion_tokens IS NOT NULL"
+    whose = f"setting s ON s.pk = a.setting WHERE s.role = ? AND s.model = ? AND s.sampling <> ?{inside}"
     sql = (
-        "SELECT coalesce(sum(coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)), "
-        "0), coalesce(sum(cost), 0.0) "
-        f"FROM attempt a JOIN setting s ON s.pk = a.setting WHERE s.role = ? AND s.model = ?{inside}"
+        "SELECT coalesce(sum(prompt_tokens + completion_tokens), 0), coalesce(sum(cost), 0.0) "
+        f"FROM attempt a JOIN {whose} AND {counted}"
     )
     tokens, money = library.all(sql, values)[0]
+    sql = (
+        "SELECT a.prompt_tokens, a.completion_tokens, s.sampling, t.prompt FROM attempt a JOIN question_text t ON "
+        f"t.question = a.question JOIN {whose} AND NOT ({counted})"
+    )
+    for prompt_tokens, completion_tokens, sampling_text, packed in library.rows(sql, values):
+        sampling = Sampling(**json.loads(sampling_text))
+        prompt = prompt_bound(sampling.messages(unpack(packed))) if prompt_tokens is None else prompt_tokens
+        completion = sampling.max_tokens if completion_tokens is None else completion_tokens
+        tokens += prompt + completion
+        money += 0.0 if price is None else price.worst(prompt, completion) / 1e12
     return int(tokens), float(money)
 
 
