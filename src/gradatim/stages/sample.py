@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from gradatim.library.grades import GradingRow
     from gradatim.library.store import Library
+    from gradatim.method.mix import Fill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +77,7 @@ def sample(
     }
     available = {level: len(ids) for level, ids in found.items()}
     drawn = any(one.name == settings.name for one in draws.draws(library))
-    try:
-        filled = fill(asked, available, WhenDry(settings.when_dry))
-    except LimitError:
-        if not drawn:
-            raise
-        # A draw that is there stays as it is, whatever was graded since: nothing is to be filled.
-        filled = fill(asked, available, WhenDry.SHORT)
+    filled = _filled(settings, asked, available, drawn=drawn)
     if not drawn and not sum(filled.quotas.values()):
         raise UsageError("There is nothing to draw: no graded question is left for this mix. See: gradatim levels")
     items = {
@@ -119,6 +114,16 @@ def sample(
         already=before is not None,
         warning=warning,
     )
+
+
+def _filled(settings: SampleSettings, asked: dict[int, int], available: dict[int, int], *, drawn: bool) -> Fill:
+    """Deal with dry levels. A draw that is there stays as it is, whatever was graded since: nothing fails for it."""
+    try:
+        return fill(asked, available, WhenDry(settings.when_dry))
+    except LimitError:
+        if not drawn:
+            raise
+        return fill(asked, available, WhenDry.SHORT)
 
 
 def _mix(library: Library, settings: SampleSettings, grading: GradingRow) -> tuple[Mix, str]:
