@@ -18,7 +18,7 @@ from gradatim.stages import ingest as ingest_stage
 from gradatim.stages import sample as sample_stage
 from gradatim.stages import teach as teach_stage
 from gradatim.stages import verify as verify_stage
-from gradatim.types import Role
+from gradatim.types import Role, content_id
 from gradatim.work.opening import engine_settings, open_budget, open_model, open_prm, price_of
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ def run(
         for stage in stages:
             if stage == "sample" and not allow_missing:
                 _complete(ran)
-            results = _sample(library, config, ran) if stage == "sample" else _DO[stage](library, config, progress)
-            for result in results:
+            for result in _DO[stage](library, config, progress, ran):
                 ran.append(Ran(stage=stage, result=result))
                 report(ran[-1])
     _taught(ran)
@@ -85,6 +84,10 @@ def _check(config: Config, stages: tuple[str, ...]) -> None:
     for stage, name in (("attempt", config.attempt.model), ("teach", config.teach.model)):
         if stage in stages:
             open_model(config.model(name))
+    if "curate" in stages and (config.teach.keep, config.curate.keep) == ("any", "correct"):
+        raise UsageError(
+            '[teach] keep = "any" counts wrong chains that [curate] keep = "correct" would drop. Set both alike.'
+        )
     for source in config.ingest:
         if not source.path.startswith("hf:") and source.path.startswith((".", "/")) and not Path(source.path).exists():
             raise UsageError(f"[[ingest]] path: there is no {source.path}.")
@@ -94,14 +97,25 @@ def _complete(ran: list[Ran]) -> None:
     """Raise where attempts are missing or a PRM had faults: the next run asks again, and then draws."""
     for one in ran:
         result = one.result
-        if isinstance(result, attempt_stage.AttemptResult) and result.left:
+        if isinstance(result, ingest_stage.IngestResult) and result.faults:
             raise GradatimError(
-                f"{result.left} attempts of {result.model} are missing after faults ({_counts(result.faults)}). "
-                "Run the same command to ask again, or draw without them: --allow-missing"
+                f"The checker could not look at all references of {result.set} ({_counts(result.faults)}). Run the "
+                "same command again, or draw without them: --allow-missing"
+            )
+        if isinstance(result, attempt_stage.AttemptResult) and result.left:
+            why = result.stopped or (f"faults: {_counts(result.faults)}" if result.faults else "a limit is set")
+            raise (LimitError if result.stopped else GradatimError)(
+                f"{result.left} attempts of {result.model} are missing ({why}). "
+                "Run the same command to ask for them, or draw without them: --allow-missing"
             )
         if isinstance(result, verify_stage.VerifyResult) and result.faults:
             raise GradatimError(
                 f"The checker could not judge all ({_counts(result.faults)}). Run the same command "
+                "again, or draw without them: --allow-missing"
+            )
+        if isinstance(result, grade_stage.GradeResult) and result.faults:
+            raise GradatimError(
+                f"The PRM could not score all ({_counts(result.faults)}). Run the same command "
                 "again, or draw without them: --allow-missing"
             )
 
@@ -117,7 +131,7 @@ def _counts(reasons: dict[str, int]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in reasons.items()) or "none counted"
 
 
-def _ingest(library: Library, config: Config, progress: Progress) -> list[object]:
+def _ingest(library: Library, config: Config, progress: Progress, _: list[Ran]) -> list[object]:
     # Evaluation sets first, so that pools are checked against them while they are read.
     ordered = sorted(config.ingest, key=lambda source: source.purpose != "eval")
     return [ingest_stage.ingest(library, source, again=False, progress=progress) for source in ordered]
@@ -185,37 +199,47 @@ def spent(library: Library, role: Role, model: str, draw: str | None = None) -> 
     return int(tokens), float(money)
 
 
-def _sample(library: Library, config: Config, ran: list[Ran]) -> list[object]:
-    """Draw by the grading of this run: the newest one may be of another rule, or of attempts asked in another way."""
+def _sample(library: Library, config: Config, _: Progress, ran: list[Ran]) -> list[object]:
+    """Draw from what was graded just now, and of the model's settings those that are configured."""
     model = config.model(config.attempt.model).model
-    setting = attempts.ensure_setting(library, Role.BASE, model, attempts.sampling_text(config.attempt.sampling()))
-    graded = [one.result for one in ran if isinstance(one.result, grade_stage.GradeResult)]
-    own = [one.grading for one in graded if one.setting == setting.id]
-    return [sample_stage.sample(library, config.sample, model=model, grading=own[-1] if own else None)]
+    setting = content_id(Role.BASE, model, attempts.sampling_text(config.attempt.sampling()))[:10]
+    gradings = [one.result for one in ran if isinstance(one.result, grade_stage.GradeResult)]
+    chosen = next((one.grading for one in gradings if one.setting == setting), None)
+    return [sample_stage.sample(library, config.sample, model=model, grading=chosen)]
 
 
-def _teach(library: Library, config: Config, progress: Progress) -> list[object]:
-    result = do_teach(library, config, config.sample.name, progress)
-    return [result]
+def _teach(library: Library, config: Config, progress: Progress, _: list[Ran]) -> list[object]:
+    return [do_teach(library, config, config.sample.name, progress)]
 
 
-def _curate(library: Library, config: Config, _: Progress) -> list[object]:
+def _curate(library: Library, config: Config, _: Progress, ran: list[Ran]) -> list[object]:
     draw = draws.chosen_draw(library, config.sample.name)
     if not draws.teacher_attempts(library, draw):
-        raise LimitError(
-            f'The teacher has written nothing for {draw.name!r}; see the faults: gradatim query "select * from faults"'
-        )
+        raise LimitError(_nothing(draw.name, ran, "The teacher has written nothing"))
     return [curate_stage.curate(library, config.sample.name, config.curate)]
 
 
-_DO: dict[str, Callable[[Library, Config, Progress], list[object]]] = {
+def _export(library: Library, config: Config, _: Progress, ran: list[Ran]) -> list[object]:
+    if not any(one.result.kept for one in ran if isinstance(one.result, curate_stage.CurateResult)):
+        raise LimitError(_nothing(config.sample.name, ran, "No chain is kept"))
+    return [export_stage.export(library, config.sample.name, config.export)]
+
+
+def _nothing(draw: str, ran: list[Ran], what: str) -> str:
+    """Say why there is nothing to go on with."""
+    stopped = next((one.result.stopped for one in ran if isinstance(one.result, teach_stage.TeachResult)), "")
+    return f"{what} for {draw!r}, so there is nothing to export. {stopped}".strip()
+
+
+_DO: dict[str, Callable[[Library, Config, Progress, list[Ran]], list[object]]] = {
     "ingest": _ingest,
-    "attempt": lambda library, config, progress: [do_attempt(library, config, progress)],
-    "verify": lambda library, config, progress: [verify_stage.verify(library, config.verify, progress=progress)],
-    "grade": lambda library, config, progress: list(
+    "attempt": lambda library, config, progress, _: [do_attempt(library, config, progress)],
+    "verify": lambda library, config, progress, _: [verify_stage.verify(library, config.verify, progress=progress)],
+    "grade": lambda library, config, progress, _: list(
         do_grade(library, config, progress, model=config.model(config.attempt.model).model)
     ),
+    "sample": _sample,
     "teach": _teach,
     "curate": _curate,
-    "export": lambda library, config, _: [export_stage.export(library, config.sample.name, config.export)],
+    "export": _export,
 }

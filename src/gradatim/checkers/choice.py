@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 _REFERENCE = re.compile(r"\s*\(?\s*([A-Za-z])\s*\)?\s*[.:]?\s*")
-_COMMAND = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox|boxed)\s*|[${}*_`]|\\[()\[\]]")
+_COMMAND = re.compile(r"\\(?:text(?:bf|rm|it|normal)?|mathrm|mathbf|mbox|boxed)(?![A-Za-z])\s*|[${}*_`]|\\[()\[\]]")
 _LEAD = re.compile(
     r"[\s:]*(?:(?:option|choice|answer|letter)\s+)?"
     r"(?:\(\s*([A-Za-z])\s*\)|([A-Z])(?![A-Za-z'\u2019])|([a-z])(?:\s*[).]|\s*$))"

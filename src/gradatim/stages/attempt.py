@@ -49,6 +49,8 @@ class AttemptResult:
     seconds: float
     stopped: str = ""
     """The limit that ended the run early; empty where none did."""
+    notes: tuple[str, ...] = ()
+    """What was found out about the server: a field that it does not take, say."""
 
     @property
     def left(self) -> int:
@@ -109,6 +111,7 @@ def attempt(
         cost=asking.cost if price else None,
         seconds=stats.seconds,
         stopped=stopped,
+        notes=asking.notes,
     )
 
 
