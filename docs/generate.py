@@ -70,9 +70,9 @@ SETTINGS_HEAD = """\
 
 <!-- Written by docs/generate.py from the records in gradatim.config. Change those, not this page. -->
 
-`gradatim.toml` in the folder that a command is run in, or the file of `--config`. Paths in it are relative to that
-folder. Every key is optional where it has a default; an unknown key is an error that names the nearest one. An option
-of the command line wins over the file. The same records are what Python users pass to the stages
+`gradatim.toml` in the folder that a command is run in, or the file of `--config`. Paths in it are relative to the
+file's own folder. Every key is optional where it has a default; an unknown key is an error that names the nearest one.
+An option of the command line wins over the file. The same records are what Python users pass to the stages
 (`gr.SampleSettings(size=500)`). `gradatim init FOLDER` writes a commented file to start from.
 
 A default is ours unless it says that it is the paper's.

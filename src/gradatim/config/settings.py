@@ -251,7 +251,7 @@ class Config(Settings, frozen=True):
     """The whole of `gradatim.toml`. Paths in a file are relative to its folder."""
 
     library: str = "library.db"
-    """The library's file, relative to the folder that the command is run in."""
+    """The library's file."""
     ingest: list[IngestSettings] = []
     models: dict[str, ModelSettings] = {}
     attempt: AttemptSettings = AttemptSettings()
