@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @click.option("--set", "sets", multiple=True, metavar="NAME", help="Only these sets; all by default.")
 @click.option("--samples", type=int, metavar="N", help="Attempts per question.  [default: 1]")
 @click.option("--limit", type=int, metavar="N", help="Ask at most N questions in this run.")
-@click.option("--temperature", type=float)
-@click.option("--max-tokens", type=int)
-@click.option("--seed", type=int)
+@click.option("--temperature", type=float, metavar="T", help="[default: the server's]")
+@click.option("--max-tokens", type=int, metavar="N", help="Of one answer, reasoning included.  [default: 4096]")
+@click.option("--seed", type=int, metavar="N", help="Of the run; each request gets its own from it.  [default: 0]")
 @click.option(
     "--model",
     metavar="NAME",
@@ -148,8 +148,8 @@ def attempted(result: AttemptResult) -> str:
 @click.option("--concurrency", type=int, metavar="N", help="Requests in flight at most.  [default: 64]")
 @click.option("--tries", type=int, metavar="N", help="Attempts per question at most.  [default: 4]")
 @click.option("--keep", type=click.Choice(["correct", "any"]), help="What counts as a chain.  [default: correct]")
-@click.option("--temperature", type=float)
-@click.option("--max-tokens", type=int)
+@click.option("--temperature", type=float, metavar="T", help="[default: the server's]")
+@click.option("--max-tokens", type=int, metavar="N", help="Of one answer, reasoning included.  [default: 16384]")
 @click.option("--budget-tokens", type=int, metavar="N", help="Prompt and completion tokens for this draw, at most.")
 @click.option("--budget-money", type=float, metavar="X", help="Money for this draw, at most; needs the model's price.")
 @click.option("--budget-hours", type=float, metavar="H", help="Time for this run, at most.")

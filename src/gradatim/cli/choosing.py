@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     metavar="W",
     help="Weight of level 0.  [default: none in a curriculum, as observed in observed]",
 )
-@click.option("--seed", type=int, metavar="N", help="[default: 0]")
+@click.option("--seed", type=int, metavar="N", help="Decides the order within each level.  [default: 0]")
 @click.option(
     "--when-dry",
     type=click.Choice(["fail", "nearest", "short"]),
@@ -73,9 +73,14 @@ def sampled(result: SampleResult) -> list[str]:
 
 @click.command(short_help="Decide which chains are kept.")
 @click.argument("draw", required=False)
-@click.option("--keep", type=click.Choice(["correct", "any"]), help="[default: correct]")
+@click.option("--keep", type=click.Choice(["correct", "any"]), help="What can be a chain.  [default: correct]")
 @click.option("--max-tokens", type=int, metavar="N", help="Longer chains are dropped.")
-@click.option("--max-repetition", type=float, metavar="SHARE", help="[default: 0.5]")
+@click.option(
+    "--max-repetition",
+    type=float,
+    metavar="SHARE",
+    help="Largest share of a chain that it said before.  [default: 0.5]",
+)
 @click.option(
     "--script",
     "scripts",
@@ -120,7 +125,7 @@ def curated(result: CurateResult) -> list[str]:
     "--format",
     "format_",
     type=click.Choice(["messages", "prompt_completion", "sharegpt", "alpaca"]),
-    help="[default: messages]",
+    help="Shape of an example: docs/formats.md.  [default: messages]",
 )
 @click.option(
     "--thinking",

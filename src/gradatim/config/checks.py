@@ -81,8 +81,8 @@ def _check_asking(table: str, asking: Asking, config: Config, wrong: _Wrong) -> 
 def _check_method(config: Config, wrong: _Wrong) -> None:
     """Check the tables that the method's own functions can judge."""
     # 30 ms that `gradatim --help` need not spend
-    from gradatim.formats.write import suffix_of  # noqa: PLC0415
-    from gradatim.method import filters, levels, mix  # noqa: PLC0415
+    from gradatim.formats.write import suffix_of  # noqa: PLC0415 - 30 ms that --help need not spend
+    from gradatim.method import filters, levels, mix  # noqa: PLC0415 - 30 ms that --help need not spend
 
     grade, sample, scripts = config.grade, config.sample, tuple(config.curate.scripts)
     if grade.rule == "rate" and grade.cuts == "quintiles":

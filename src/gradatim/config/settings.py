@@ -25,11 +25,15 @@ class IngestSettings(Settings, frozen=True):
     path: str
     """A file, a folder, or `hf:owner/name`."""
     set: str = "pool"
+    """The set that the questions go into."""
     purpose: Literal["pool", "eval"] = "pool"
     """`pool`: to be drawn from. `eval`: never drawn; pools are checked against it."""
     domain: Literal["math", "choice"] = "math"
+    """What decides an answer. A recognised choice data set is `choice` whatever stands here."""
     format: str | None = None
+    """`jsonl`, `json`, `csv`, `tsv`, `parquet` or `hf`; None: the name tells, or the first bytes."""
     split: str | None = None
+    """Of a folder or a Hugging Face dataset; None: `train`, or all of a folder without splits."""
     config_name: str | None = None
     """A Hugging Face dataset's configuration."""
     fields: dict[str, str] = {}
@@ -44,9 +48,11 @@ class PriceSettings(Settings, frozen=True):
     """`price` of a model, in your currency per million tokens."""
 
     input: float = 0.0
+    """For the prompt's tokens."""
     cached_input: float | None = None
     """None: as `input`."""
     output: float = 0.0
+    """For the tokens written, reasoning included."""
 
 
 class ModelSettings(Settings, frozen=True):
@@ -57,6 +63,7 @@ class ModelSettings(Settings, frozen=True):
     base_url: str
     """Up to and with `/v1`."""
     kind: Literal["endpoint"] = "endpoint"
+    """A server; there is no other kind yet."""
     served_as: str | None = None
     """The name to send, where the server knows the model by another."""
     api_key_env: str | None = None
@@ -64,11 +71,13 @@ class ModelSettings(Settings, frozen=True):
     concurrency: int = 64
     """Requests in flight at most; fewer when the server says it has too much to do."""
     stream: bool = True
+    """Ask for the answer in pieces, so that silence can be told from slowness."""
     idle_timeout: float = 300.0
     """Seconds without a byte after which a request counts as dead. There is no limit on the whole."""
     tries: int = 5
     """Tries per request in one run, for faults that may pass."""
     price: PriceSettings | None = None
+    """None: no cost is counted, and no budget in money can be set."""
 
 
 class BudgetSettings(Settings, frozen=True):
@@ -79,6 +88,7 @@ class BudgetSettings(Settings, frozen=True):
     money: float | None = None
     """In the currency of the model's price."""
     hours: float | None = None
+    """Of one run, counted from its first request."""
 
 
 class Asking(Settings, frozen=True):
@@ -87,14 +97,21 @@ class Asking(Settings, frozen=True):
     model: str
     """Which of `[models]`."""
     temperature: float | None = None
+    """None sends none: the server's default holds."""
     top_p: float | None = None
+    """None sends none."""
     max_tokens: int = 4096
+    """The most tokens of one answer, reasoning included. An answer that is cut off here is `undecided`."""
     seed: int = 0
+    """Each request gets a seed of its own, made from this, the question's id and the sample's index."""
     system: str = "Please reason step by step, and put your final answer within \\boxed{}."
+    """The system message; empty sends none."""
     template: str = "{prompt}"
+    """The user's message; `{prompt}` is replaced by the question, nothing else is."""
     extra_body: dict[str, object] = {}
     """Further fields of the request, sent as they are: `{top_k = 20}`."""
     budget: BudgetSettings = BudgetSettings()
+    """What may be spent: `{tokens = ..., money = ..., hours = ...}`."""
 
     def sampling(self) -> Sampling:
         """Return what tells two attempts' settings apart."""
@@ -127,7 +144,9 @@ class VerifySettings(Settings, frozen=True):
     deadline: float = 5.0
     """Seconds per pair of answers."""
     memory_mb: int = 1024
+    """Address space of one worker process, in MiB."""
     workers: int = 1
+    """Processes for symbolic work; what is decided exactly needs none."""
 
 
 class PrmSettings(Settings, frozen=True):
@@ -136,20 +155,28 @@ class PrmSettings(Settings, frozen=True):
     model: str
     """A folder (`local`) or the server's model name (`pooling`)."""
     kind: Literal["qwen"] = "qwen"
+    """The format: Qwen2.5-Math-PRM and its kin."""
     backend: Literal["local", "pooling"] = "pooling"
+    """`pooling`: a vLLM server. `local`: transformers in this process, extra `[local]`."""
     base_url: str | None = None
+    """The server's, with or without `/v1`; needed for `pooling`."""
     api_key_env: str | None = None
+    """The environment variable that holds the key."""
     context: int | None = None
     """Tokens that the model reads: None is what the folder says, or 4096. A longer attempt is not scored."""
     concurrency: int = 16
+    """Requests in flight at most (`pooling`)."""
     idle_timeout: float = 300.0
+    """Seconds without a byte after which a request counts as dead (`pooling`)."""
     device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` (`local`)."""
 
 
 class GradeSettings(Settings, frozen=True):
     """`[grade]`: how evidence becomes a level."""
 
     rule: Literal["paper", "rate"] = "paper"
+    """`paper`: the first decided attempt and its PRM mean. `rate`: the pass rate of all of them."""
     cuts: list[float] | Literal["quintiles"] | None = None
     """None: the rule's default. `quintiles` (paper rule): five levels of equal size among the wrong answers."""
 
@@ -158,6 +185,7 @@ class SampleSettings(Settings, frozen=True):
     """`[sample]`: a named draw."""
 
     name: str = "draw"
+    """A draw never changes: other settings need another name."""
     size: int = 2000
     """The paper's about 2,000."""
     mix: str = "curriculum:5,4,3,2,1"
@@ -165,18 +193,22 @@ class SampleSettings(Settings, frozen=True):
     easy: float | None = None
     """Weight of level 0; None: none in a curriculum, as observed in `observed`."""
     seed: int = 0
+    """Decides the order within each level."""
     when_dry: Literal["fail", "nearest", "short"] = "fail"
     """What to do where a level has too few questions."""
     reserve: float = 3.0
     """Further questions per level, as a multiple of its quota, for when chains do not verify."""
     sets: list[str] | None = None
+    """Draw from these sets only; None: all pools. Evaluation sets are never drawn from."""
 
 
 class TeachSettings(Asking, frozen=True):
     """`[teach]`: the teacher writes chains until each level's quota of verified ones is met."""
 
     model: str = "teacher"
+    """Which of `[models]`."""
     max_tokens: int = 16384
+    """The most tokens of one answer. One that is cut off is not bought again with the same limit."""
     system: str = ""
     template: str = "{prompt}\n\nPlease reason step by step, and put your final answer within \\boxed{}."
     tries: int = 4
@@ -189,7 +221,9 @@ class CurateSettings(Settings, frozen=True):
     """`[curate]`: which chains are kept."""
 
     keep: Literal["correct", "any"] = "correct"
+    """`any` keeps wrong chains too, never undecided ones."""
     min_chars: int = 1
+    """The fewest characters of a chain, thinking and answer together."""
     max_tokens: int | None = None
     """Tokens as the server counted them; where it did not, four characters count as one."""
     max_repetition: float = 0.5
@@ -202,7 +236,9 @@ class ExportSettings(Settings, frozen=True):
     """`[export]`: the training file."""
 
     out: str = "chains.jsonl"
+    """`.jsonl`, `.jsonl.gz`, `.jsonl.zst` or `.parquet`; card and manifest stand beside it."""
     format: Literal["messages", "prompt_completion", "sharegpt", "alpaca"] = "messages"
+    """The shape of an example: see docs/formats.md."""
     thinking: Literal["tags", "field", "none"] = "tags"
     """The teacher's reasoning: in `<think>` tags, in a field of its own, or left out."""
     system: str = ""
@@ -215,6 +251,7 @@ class Config(Settings, frozen=True):
     """The whole of `gradatim.toml`. Paths in a file are relative to its folder."""
 
     library: str = "library.db"
+    """The library's file."""
     ingest: list[IngestSettings] = []
     models: dict[str, ModelSettings] = {}
     attempt: AttemptSettings = AttemptSettings()

@@ -62,7 +62,7 @@ class Library:
         version = _checked_version(self.path)
         if version is None and not write:
             raise LibraryError(
-                f"There is no library at {self.path}. Make one with: gradatim ingest POOL --library {self.path}"
+                f"There is no library at {self.path}. Make one with: gradatim --library {self.path} ingest POOL"
             )
         if write or version != len(MIGRATIONS):
             self._open_writer()
