@@ -40,7 +40,7 @@ def test_defaults_are_valid():
 def test_paths_are_relative_to_the_settings_file(tmp_path, monkeypatch):
     """Every path of a file is seen from its folder; absolute ones, the hub's and `~` are what they say."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("HOME", "/own")
     (tmp_path / "work").mkdir()
     sources = ("pool.jsonl", "/data/pool.jsonl", "hf:openai/gsm8k", "openai/gsm8k", "~/pool.jsonl", "../pool.jsonl")
     tables = "".join(f'[[ingest]]\npath = "{source}"\n' for source in sources)
@@ -55,7 +55,7 @@ def test_paths_are_relative_to_the_settings_file(tmp_path, monkeypatch):
         "/data/pool.jsonl",
         "hf:openai/gsm8k",
         "openai/gsm8k",
-        "/home/somebody/pool.jsonl",
+        "/own/pool.jsonl",
         "work/../pool.jsonl",
     ]
     monkeypatch.chdir(tmp_path / "work")

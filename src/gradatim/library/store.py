@@ -211,7 +211,7 @@ def select(library: Library, sql: str) -> tuple[list[str], Iterator[Row]]:
 
 def _selected(cursor: sqlite3.Cursor) -> Iterator[Row]:
     try:
-        for row in cursor:  # noqa: UP028 - `yield from` would close the cursor of a library that is closed before
+        for row in cursor:  # noqa: UP028 - as `yield from` also closes the cursor, after its library was closed
             yield row
     except (sqlite3.Error, sqlite3.Warning) as error:
         raise _refused(error) from error
@@ -228,7 +228,7 @@ def _refused(error: Exception) -> BaseException:
 
 def _reported(cursor: sqlite3.Cursor, path: Path) -> Iterator[Row]:
     try:
-        for row in cursor:  # noqa: UP028 - `yield from` would close the cursor of a library that is closed before
+        for row in cursor:  # noqa: UP028 - as `yield from` also closes the cursor, after its library was closed
             yield row
     except sqlite3.DatabaseError as error:
         raise _told(error, path) from error
