@@ -205,7 +205,10 @@ def select(library: Library, sql: str) -> tuple[list[str], Iterator[Row]]:
     except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError) as error:
         raise _refused(error) from error
     library._reading.add(cursor)  # noqa: SLF001 - as above
-    columns = [column[0] for column in cursor.description or ()]
+    names = [column[0] for column in cursor.description or ()]
+    # JSON has each name once: the second `id` of a join becomes `id_2`.
+    before = [names[:place].count(name) for place, name in enumerate(names)]
+    columns = [f"{name}_{count + 1}" if count else name for name, count in zip(names, before, strict=True)]
     return columns, _selected(cursor)
 
 
