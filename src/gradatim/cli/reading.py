@@ -90,6 +90,7 @@ def ingest(
                 ngram=options["ngram"],
             )
         ]
+        settings.check(settings.updated(config, ingest=chosen), settings.COMMAND_LINE)
     with start.library(write=True) as library, progress_bars() as progress:
         results = [ingest_stage(library, one, progress=progress) for one in chosen]
     print_result(results, shape, [ingested(result) for result in results])

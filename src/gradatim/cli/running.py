@@ -28,11 +28,12 @@ def run(start: Start, /, until: str | None, dry_run: bool, allow_missing: bool, 
     from gradatim.cli.bars import progress_bars
 
     config = start.config()
+    last = len(pipeline.STAGES) if until is None else pipeline.stage_number(until)
     if dry_run:
         rows = [
             (one.stage, one.done, one.to_do, one.unit, one.tokens, one.at_most, one.cost, one.note)
             for one in plan.plan(config)
-            if until is None or pipeline.STAGES.index(one.stage) <= pipeline.stage_number(until)
+            if pipeline.STAGES.index(one.stage) <= last
         ]
         print_rows(
             ("stage", "done", "to do", "unit", "tokens (about)", "written at most", "cost (about)", "note"), rows, shape

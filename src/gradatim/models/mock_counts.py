@@ -28,8 +28,10 @@ class MockStats:
     repeated: int
     """Requests whose body had come before: retries after a fault, and what was asked twice."""
     bought_again: int
-    """Requests whose body had been *answered* before."""
+    """Requests whose body had been *answered* the last time: not retries after a fault."""
     answered: int
+    bodies_answered: int
+    """How many different bodies were answered the last time they came."""
     in_flight: int
     most_in_flight: int
     pooling: int
@@ -51,6 +53,7 @@ class State:
     injection: Injection
     seen: Counter[bytes] = field(default_factory=Counter)
     answered: set[bytes] = field(default_factory=set)
+    """Bodies that were answered the last time they came."""
     faults: Counter[str] = field(default_factory=Counter)
     last_answered: deque[float] = field(default_factory=lambda: deque(maxlen=_TIMES_KEPT))
     aborted: deque[float] = field(default_factory=lambda: deque(maxlen=_TIMES_KEPT))
@@ -77,6 +80,7 @@ class State:
             repeated=self.requests - len(self.seen),
             bought_again=self.bought_again,
             answered=self.answers_sent,
+            bodies_answered=len(self.answered),
             in_flight=self.in_flight,
             most_in_flight=self.most_in_flight,
             pooling=self.pooling,
@@ -92,6 +96,7 @@ class State:
         nth = self.seen[digest] = self.seen[digest] + 1
         if digest in self.answered:
             self.bought_again += 1
+            self.answered.remove(digest)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         kind = self.injection.kind(digest, nth)

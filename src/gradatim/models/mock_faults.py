@@ -1,7 +1,8 @@
 """Which requests the mock server fails, and how: decided by a hash, so that a run can be repeated and a retry succeed.
 
 The kinds are what real servers were seen to do. `slow` and `truncated` are answers; the others are faults that a
-client must not take for one.
+client must not take for one. Where an answer ends is part of the answer, so `truncated` is decided by the body alone:
+who asks again, after a fault or a kill, gets the same.
 """
 
 from __future__ import annotations
@@ -60,12 +61,18 @@ class Injection:
             raise UsageError(f"the faults' probabilities sum to {total:g}: at most 1 is possible")
 
     def kind(self, body: bytes, nth: int) -> str:
-        """Return the fault of a request, "" for none: the `nth` time that this body came decides anew."""
+        """Return the fault of a request, "" for none: the `nth` time that this body came decides anew, but on a cut."""
         if not self.shares:
             return ""
-        at = unit(b"fault", str(self.seed).encode(), body, str(nth).encode())
+        seed, rest, cut = str(self.seed).encode(), 1.0, 0.0
+        at = unit(b"fault", seed, body, str(nth).encode())
         for kind, share in self.shares:
+            if kind == "truncated":
+                cut += share
+                continue
+            rest -= share
             at -= share
             if at < 0:
                 return kind
-        return ""
+        # Of those that no fault meets, so many that the share of all is what was asked for.
+        return "truncated" if unit(b"cut", seed, body) * rest < cut else ""

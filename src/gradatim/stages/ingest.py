@@ -84,7 +84,10 @@ def ingest(
         return IngestResult(set=settings.set, preset="", added=0, already=0, dropped={}, excluded=0, unchanged=True)
     source = iter(rows(settings.path, format=settings.format, split=settings.split, config_name=settings.config_name))
     head = list(itertools.islice(source, _SAMPLE))
-    preset = presets.recognise([row for row in head if isinstance(row, Row)], settings.fields)
+    try:
+        preset = presets.recognise([row for row in head if isinstance(row, Row)], settings.fields)
+    except UsageError as error:
+        raise UsageError(f"{settings.path}: {error}") from error
     intake = _Intake(library, settings, preset)
     try:
         done = 0
