@@ -49,6 +49,8 @@ def _print(ran: Ran) -> None:
         click.echo(sentence)
     if getattr(result, "warning", ""):
         note(f"gradatim: {result.warning}")
+    for said in getattr(result, "notes", ()):
+        note(f"gradatim: {said}")
 
 
 _SENTENCES: dict[str, Callable[[Any], list[str]]] = {
