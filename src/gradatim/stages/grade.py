@@ -1,7 +1,7 @@
 """Grade: the PRM scores what is wrong and not scored yet, then every question's evidence becomes a level.
 
-Arxiv 2504.11919, section 3.1, and our rule `rate`. Scores cost something and are kept; levels are derived from them, so
-another rule or other cuts call no model.
+The grading of arXiv 2504.11919 (rule `paper`), and our rule `rate`. Scores cost something and are kept; levels are
+derived from them, so another rule or other cuts call no model.
 """
 
 from __future__ import annotations
