@@ -4,7 +4,11 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test quick check docs bench clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick check docs bench clean
+
+help:  ## This list
+	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' Makefile | expand -t 8
 
 demo: $(VENV)/.demo  ## The whole loop against the shipped mock server
 	$(BIN)/python recipes/demo.py
@@ -18,7 +22,7 @@ test: $(VENV)/.dev  ## Lint, types and all tests
 quick: $(VENV)/.dev  ## The tests that take no more than seconds
 	$(BIN)/python -m pytest -m "not slow" -x
 
-check: test
+check: test  ## The same as test
 
 docs: $(VENV)/.dev  ## Write the generated pages again
 	$(BIN)/python docs/generate.py
@@ -26,7 +30,11 @@ docs: $(VENV)/.dev  ## Write the generated pages again
 bench: $(VENV)/.dev  ## Every benchmark, one after the other, with its figures
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
+clean:  ## Delete the environment and everything that is made again
+	rm -rf $(VENV) .demo build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
 $(VENV)/bin/python:
+	@$(PYTHON) -c "import sys; sys.exit('Gradatim needs Python 3.11 or newer. Name one: make PYTHON=python3.12' if sys.version_info < (3, 11) else 0)"
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
@@ -39,6 +47,3 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) install --quiet -c constraints.txt -e ".[dev,local,hub]"
 	$(BIN)/python -m compileall -q $(VENV)/lib || true
 	touch $@
-
-clean:
-	rm -rf $(VENV) .demo build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

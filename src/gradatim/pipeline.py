@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatim.errors import GradatimError, LimitError, UsageError
-from gradatim.library import draws
+from gradatim.library import attempts, draws
 from gradatim.library.store import Library
+from gradatim.library.text import unpack
+from gradatim.models.budget import prompt_bound
 from gradatim.progress import Progress, silent
 from gradatim.stages import attempt as attempt_stage
 from gradatim.stages import curate as curate_stage
@@ -18,13 +21,14 @@ from gradatim.stages import ingest as ingest_stage
 from gradatim.stages import sample as sample_stage
 from gradatim.stages import teach as teach_stage
 from gradatim.stages import verify as verify_stage
-from gradatim.types import Role
+from gradatim.types import Role, Sampling, content_id
 from gradatim.work.opening import engine_settings, open_budget, open_model, open_prm, price_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gradatim.config import Config
+    from gradatim.models.budget import Price
 
 STAGES = ("ingest", "attempt", "verify", "grade", "sample", "teach", "curate", "export")
 """The stages of this loop, in their order."""
@@ -61,7 +65,7 @@ def run(
         for stage in stages:
             if stage == "sample" and not allow_missing:
                 _complete(ran)
-            for result in _DO[stage](library, config, progress):
+            for result in _DO[stage](library, config, progress, ran):
                 ran.append(Ran(stage=stage, result=result))
                 report(ran[-1])
     _taught(ran)
@@ -84,6 +88,10 @@ def _check(config: Config, stages: tuple[str, ...]) -> None:
     for stage, name in (("attempt", config.attempt.model), ("teach", config.teach.model)):
         if stage in stages:
             open_model(config.model(name))
+    if "curate" in stages and (config.teach.keep, config.curate.keep) == ("any", "correct"):
+        raise UsageError(
+            '[teach] keep = "any" counts wrong chains that [curate] keep = "correct" would drop. Set both alike.'
+        )
     for source in config.ingest:
         if not source.path.startswith("hf:") and source.path.startswith((".", "/")) and not Path(source.path).exists():
             raise UsageError(f"[[ingest]] path: there is no {source.path}.")
@@ -93,14 +101,25 @@ def _complete(ran: list[Ran]) -> None:
     """Raise where attempts are missing or a PRM had faults: the next run asks again, and then draws."""
     for one in ran:
         result = one.result
-        if isinstance(result, attempt_stage.AttemptResult) and result.left:
+        if isinstance(result, ingest_stage.IngestResult) and result.faults:
             raise GradatimError(
-                f"{result.left} attempts of {result.model} are missing after faults ({_counts(result.faults)}). "
-                "Run the same command to ask again, or draw without them: --allow-missing"
+                f"The checker could not look at all references of {result.set} ({_counts(result.faults)}). Run the "
+                "same command again, or draw without them: --allow-missing"
+            )
+        if isinstance(result, attempt_stage.AttemptResult) and result.left:
+            why = result.stopped or (f"faults: {_counts(result.faults)}" if result.faults else "a limit is set")
+            raise (LimitError if result.stopped else GradatimError)(
+                f"{result.left} attempts of {result.model} are missing ({why}). "
+                "Run the same command to ask for them, or draw without them: --allow-missing"
             )
         if isinstance(result, verify_stage.VerifyResult) and result.faults:
             raise GradatimError(
                 f"The checker could not judge all ({_counts(result.faults)}). Run the same command "
+                "again, or draw without them: --allow-missing"
+            )
+        if isinstance(result, grade_stage.GradeResult) and result.faults:
+            raise GradatimError(
+                f"The PRM could not score all ({_counts(result.faults)}). Run the same command "
                 "again, or draw without them: --allow-missing"
             )
 
@@ -116,7 +135,7 @@ def _counts(reasons: dict[str, int]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in reasons.items()) or "none counted"
 
 
-def _ingest(library: Library, config: Config, progress: Progress) -> list[object]:
+def _ingest(library: Library, config: Config, progress: Progress, _: list[Ran]) -> list[object]:
     # Evaluation sets first, so that pools are checked against them while they are read.
     ordered = sorted(config.ingest, key=lambda source: source.purpose != "eval")
     return [ingest_stage.ingest(library, source, again=False, progress=progress) for source in ordered]
@@ -126,7 +145,7 @@ def do_attempt(library: Library, config: Config, progress: Progress = silent) ->
     """Ask the configured base model for what is missing, within its budget."""
     chosen = config.model(config.attempt.model)
     price = price_of(chosen)
-    tokens, money = spent(library, Role.BASE, chosen.model)
+    tokens, money = spent(library, Role.BASE, chosen.model, price=price)
     return attempt_stage.attempt(
         library,
         open_model(chosen),
@@ -142,7 +161,7 @@ def do_teach(library: Library, config: Config, draw: str, progress: Progress = s
     """Have the configured teacher write what the draw lacks, within its budget."""
     chosen = config.model(config.teach.model)
     price = price_of(chosen)
-    tokens, money = spent(library, Role.TEACHER, chosen.model, draw)
+    tokens, money = spent(library, Role.TEACHER, chosen.model, draw, price)
     return teach_stage.teach(
         library,
         draw,
@@ -169,46 +188,79 @@ def do_grade(
             prm.close()
 
 
-def spent(library: Library, role: Role, model: str, draw: str | None = None) -> tuple[int, float]:
-    """Return tokens and money that a model's attempts have cost so far, in all or for one draw."""
-    inside, values = "", [role, model]
+def spent(
+    library: Library, role: Role, model: str, draw: str | None = None, price: Price | None = None
+) -> tuple[int, float]:
+    """Return tokens and money that a model's attempts have cost so far, in all or for one draw.
+
+    What the server did not count is the worst case, as in the run that bought it; recorded answers cost nothing. What
+    failed or was under way when a process was killed is in nobody's books, though a server may have billed it.
+    """
+    inside, values = "", [role, model, attempts.RECORDED]
     if draw is not None:
         inside = " AND a.question IN (SELECT i.question FROM draw_item i JOIN draw d ON d.pk = i.draw WHERE d.name = ?)"
         values.append(draw)
+    counted = "a.prompt_tokens IS NOT NULL AND a.completion_tokens IS NOT NULL"
+    whose = f"setting s ON s.pk = a.setting WHERE s.role = ? AND s.model = ? AND s.sampling <> ?{inside}"
     sql = (
-        "SELECT coalesce(sum(coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)), "
-        "0), coalesce(sum(cost), 0.0) "
-        f"FROM attempt a JOIN setting s ON s.pk = a.setting WHERE s.role = ? AND s.model = ?{inside}"
+        "SELECT coalesce(sum(prompt_tokens + completion_tokens), 0), coalesce(sum(cost), 0.0) "
+        f"FROM attempt a JOIN {whose} AND {counted}"
     )
     tokens, money = library.all(sql, values)[0]
+    sql = (
+        "SELECT a.prompt_tokens, a.completion_tokens, s.sampling, t.prompt FROM attempt a JOIN question_text t ON "
+        f"t.question = a.question JOIN {whose} AND NOT ({counted})"
+    )
+    for prompt_tokens, completion_tokens, sampling_text, packed in library.rows(sql, values):
+        sampling = Sampling(**json.loads(sampling_text))
+        prompt = prompt_bound(sampling.messages(unpack(packed))) if prompt_tokens is None else prompt_tokens
+        completion = sampling.max_tokens if completion_tokens is None else completion_tokens
+        tokens += prompt + completion
+        money += 0.0 if price is None else price.worst(prompt, completion) / 1e12
     return int(tokens), float(money)
 
 
-def _teach(library: Library, config: Config, progress: Progress) -> list[object]:
-    result = do_teach(library, config, config.sample.name, progress)
-    return [result]
+def _sample(library: Library, config: Config, _: Progress, ran: list[Ran]) -> list[object]:
+    """Draw from what was graded just now, and of the model's settings those that are configured."""
+    model = config.model(config.attempt.model).model
+    setting = content_id(Role.BASE, model, attempts.sampling_text(config.attempt.sampling()))[:10]
+    gradings = [one.result for one in ran if isinstance(one.result, grade_stage.GradeResult)]
+    chosen = next((one.grading for one in gradings if one.setting == setting), None)
+    return [sample_stage.sample(library, config.sample, model=model, grading=chosen)]
 
 
-def _curate(library: Library, config: Config, _: Progress) -> list[object]:
+def _teach(library: Library, config: Config, progress: Progress, _: list[Ran]) -> list[object]:
+    return [do_teach(library, config, config.sample.name, progress)]
+
+
+def _curate(library: Library, config: Config, _: Progress, ran: list[Ran]) -> list[object]:
     draw = draws.chosen_draw(library, config.sample.name)
     if not draws.teacher_attempts(library, draw):
-        raise LimitError(
-            f'The teacher has written nothing for {draw.name!r}; see the faults: gradatim query "select * from faults"'
-        )
+        raise LimitError(_nothing(draw.name, ran, "The teacher has written nothing"))
     return [curate_stage.curate(library, config.sample.name, config.curate)]
 
 
-_DO: dict[str, Callable[[Library, Config, Progress], list[object]]] = {
+def _export(library: Library, config: Config, _: Progress, ran: list[Ran]) -> list[object]:
+    if not any(one.result.kept for one in ran if isinstance(one.result, curate_stage.CurateResult)):
+        raise LimitError(_nothing(config.sample.name, ran, "No chain is kept"))
+    return [export_stage.export(library, config.sample.name, config.export)]
+
+
+def _nothing(draw: str, ran: list[Ran], what: str) -> str:
+    """Say why there is nothing to go on with."""
+    stopped = next((one.result.stopped for one in ran if isinstance(one.result, teach_stage.TeachResult)), "")
+    return f"{what} for {draw!r}, so there is nothing to export. {stopped}".strip()
+
+
+_DO: dict[str, Callable[[Library, Config, Progress, list[Ran]], list[object]]] = {
     "ingest": _ingest,
-    "attempt": lambda library, config, progress: [do_attempt(library, config, progress)],
-    "verify": lambda library, config, progress: [verify_stage.verify(library, config.verify, progress=progress)],
-    "grade": lambda library, config, progress: list(
+    "attempt": lambda library, config, progress, _: [do_attempt(library, config, progress)],
+    "verify": lambda library, config, progress, _: [verify_stage.verify(library, config.verify, progress=progress)],
+    "grade": lambda library, config, progress, _: list(
         do_grade(library, config, progress, model=config.model(config.attempt.model).model)
     ),
-    "sample": lambda library, config, _: [
-        sample_stage.sample(library, config.sample, model=config.model(config.attempt.model).model)
-    ],
+    "sample": _sample,
     "teach": _teach,
     "curate": _curate,
-    "export": lambda library, config, _: [export_stage.export(library, config.sample.name, config.export)],
+    "export": _export,
 }

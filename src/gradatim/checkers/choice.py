@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 _REFERENCE = re.compile(r"\s*\(?\s*([A-Za-z])\s*\)?\s*[.:]?\s*")
-_COMMAND = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox|boxed)\s*|[${}*_`]|\\[()\[\]]")
+_COMMAND = re.compile(r"\\(?:text(?:bf|rm|it|normal)?|mathrm|mathbf|mbox|boxed)(?![A-Za-z])\s*|[${}*_`]|\\[()\[\]]")
 _LEAD = re.compile(
     r"[\s:]*(?:(?:option|choice|answer|letter)\s+)?"
     r"(?:\(\s*([A-Za-z])\s*\)|([A-Z])(?![A-Za-z'\u2019])|([a-z])(?:\s*[).]|\s*$))"
@@ -33,8 +33,8 @@ _LINE = re.compile(r"\(?([A-Z])\)?(?:[.):](?:[ \t][^\n]{0,200})?|[ \t]*)")
 class ChoiceChecker:
     """Decides whether an answer names the right option. Starts no process."""
 
-    name = "choice"
-    version = VERSION
+    name: str = "choice"
+    version: str = VERSION
 
     def check(self, items: Iterable[Item]) -> Iterator[tuple[int, Verdict | Fault]]:
         """Give each item's key with its verdict, in the items' order."""

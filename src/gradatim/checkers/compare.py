@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from gradatim.checkers import algebra
 from gradatim.checkers.exact import NOTHING, UNKNOWN, Found, Same, exact_leaf, is_value, tight
 from gradatim.checkers.expressions import parse
-from gradatim.checkers.numbers import comma_as_point, read_number, same_number
+from gradatim.checkers.numbers import comma_as_point, read_number, same_integer, same_number
 from gradatim.checkers.relations import same_relation, value
 from gradatim.checkers.shapes import Items, Matrix, Relation, Union, expand_signs, is_name, read
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _DEEPEST = 6
 _MOST_ITEMS = 64
 _CHOICE = re.compile(r"\(?\s*(?:\\text\s*\{)?\s*\(?\s*([A-Z])\s*\)?\s*\}?\s*[).:]?")
-_CHOICE_LEAD = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])(?:\s|\}|$)")
+_CHOICE_LEAD = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])(?:\s+(?=[A-Za-z0-9$\\])|\}|$)")
 _TEXT_COMMAND = re.compile(r"\\text\s*\{([^{}]*)\}")
 
 
@@ -53,6 +53,9 @@ def compare(reference: str, answer: str, how: How | None = None) -> Found:  # no
     how = how or How(leaf=exact_leaf)
     if how.textual and tight(reference) == tight(answer):
         return Found(Same.YES, "equal_text")
+    whole = same_integer(reference, answer)
+    if whole is not None:
+        return Found(Same.YES, "equal_number") if whole else Found(Same.NO, "different_number")
     if how.depth > _DEEPEST:
         return UNKNOWN
     choice = _choice(reference, answer)

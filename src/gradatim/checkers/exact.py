@@ -92,11 +92,11 @@ def _words(reference: str, answer: str) -> Found | None:
     """Compare two answers in words, whatever their case."""
     left, right = (_SPACE.sub(" ", _TEXT_COMMAND.sub(r"\1", text)).strip(" .'\"") for text in (reference, answer))
     if tight(left).lower() in NOTHING and tight(right).lower() in NOTHING:
-        return Found(Same.YES, "equal_text")
+        return Found(Same.YES, "equal_words")
     if left.casefold() == right.casefold() and len(left) > 1 and _WORD.fullmatch(left):
-        return Found(Same.YES, "equal_text")
+        return Found(Same.YES, "equal_words")
     if _WORD.fullmatch(left) and _WORD.fullmatch(right) and len(left) > 2 and len(right) > 2:
-        return Found(Same.NO, "different_text")
+        return Found(Same.NO, "different_words")
     return None
 
 

@@ -7,6 +7,7 @@ Leaves out: guessing. A text that marks no answer has none, unless its last line
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
 
 _BOX = re.compile(r"\\f?boxed(?![A-Za-z])|\\fbox(?![A-Za-z])|\\begin\{?boxed\}?")
@@ -14,13 +15,15 @@ _BOX_WORD = re.compile(r"[ \t]*([^\s$,;{}\\]+)")
 _BETWEEN = re.compile(r"(?:[\s$.,;]|\\[()\[\],;: ]|\\quad|\\qquad|\\text\s*\{\s*(?:and|or)\s*\}|\band\b|\bor\b)*")
 _JOINS = re.compile(r"[,;]|and|or")
 _HASH = re.compile(r"####[ \t]*([^\n]*)")
+# Begins with a set of letters, and not with IGNORECASE: so `re` skips to them, four times as fast.
 _PHRASE = re.compile(
-    r"(?:^|(?<=\n))[ \t]*(?:\*\*)?a(?:ns)?(?:\*\*)?:"
-    r"|\banswers?\b(?:\*\*)?"
+    r"[Aa](?<![A-Za-z0-9_].)(?i:(?P<line>(?:ns)?(?:\*\*)?:)"
+    r"|nswers?\b(?:\*\*)?"
     r"(?:[ \t]+(?:to[ \t]+(?:the|this)[ \t]+(?:question|problem)[ \t]+)?(?:is|are|would[ \t]+be)\b"
-    r"|[ \t]*[:=](?:\*\*)?|(?=\s*(?:\$|\\[(\[])))(?:[ \t]*:)?",
-    re.IGNORECASE,
+    r"|[ \t]*[:=](?:\*\*)?|(?=\s*(?:\$|\\[(\[])))(?:[ \t]*:)?)",
+    re.DOTALL,
 )
+_LONGEST_INDENT = 12
 _LEAD_WORDS = re.compile(
     r"(?:therefore|thus|then|hence|simply|just|equal to|given by|indeed|clearly|for sure|probably|option|choice|is)\b"
     r"[ ,:]*",
@@ -35,6 +38,9 @@ _MATH_WORDS = re.compile(
     r"|\b(?:sqrt|sin|cos|tan|log|pct|percent|percentage|and)\b"
 )
 _LONGEST_LINE = 400
+_LAST_LINE = 100
+_MOST_PHRASES = 50
+"""How many phrases are tried from the end on: each reads on from where it stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +132,25 @@ def _last_hash(text: str) -> str:
 
 
 def _last_phrase(text: str) -> str:
-    found = ""
-    for match in _PHRASE.finditer(text):
-        found = _segment(text[match.end() : match.end() + 4 * _LONGEST_LINE]) or found
-    return found
+    # The answer nearly always stands in the last line: a phrase there is the last one, and the rest need not be read.
+    for start in (max(0, len(text) - _LAST_LINE), 0):
+        ends = deque(
+            (match.end() for match in _PHRASE.finditer(text, start) if not match["line"] or _begins_line(text, match)),
+            maxlen=_MOST_PHRASES,
+        )
+        for end in reversed(ends):
+            found = _segment(text[end : end + 4 * _LONGEST_LINE])
+            if found:
+                return found
+    return ""
+
+
+def _begins_line(text: str, match: re.Match[str]) -> bool:
+    """Say whether `A:` is the first thing on its line."""
+    before = text[max(0, match.start() - _LONGEST_INDENT) : match.start()]
+    if match.start() > _LONGEST_INDENT and "\n" not in before:
+        return False
+    return not before.rpartition("\n")[2].strip(" \t*")
 
 
 def _segment(rest: str) -> str:
@@ -175,6 +196,6 @@ def _bare_line(text: str) -> str:
     line = stripped[stripped.rfind("\n", max(0, len(stripped) - _LONGEST_LINE - 1)) + 1 :].strip()
     if not line or len(line) > _LONGEST_LINE:
         return ""
-    if not any(letter.isalnum() for letter in line) or _PROSE.search(_MATH_WORDS.sub(" ", line)):
+    if not any(letter.isalnum() for letter in _BOX.sub("", line)) or _PROSE.search(_MATH_WORDS.sub(" ", line)):
         return ""
     return line

@@ -33,7 +33,7 @@ _OUTCOMES = {"yes": Outcome.CORRECT, "no": Outcome.WRONG}
 class MathChecker:
     """Decides whether a mathematical answer equals the reference answer. Use it from one thread at a time."""
 
-    name = "math"
+    name: str = "math"
 
     def __init__(self, *, deadline: float = 5.0, memory_mb: int = 1024, workers: int = 2, cache: int = 100_000) -> None:
         """Set the limits of symbolic work; no process is started before it is needed.
@@ -44,14 +44,12 @@ class MathChecker:
             workers: How many worker processes at most.
             cache: How many decided (reference, answer) pairs are remembered; models repeat answers. 0 for none.
         """
+        # Read from the installed packages' metadata: neither is imported.
+        self.version = f"{VERSION}+math-verify.{metadata.version('math-verify')}+sympy.{metadata.version('sympy')}"
         self._pool = Pool(workers=workers, deadline=deadline, memory_mb=memory_mb)
         self._cache: OrderedDict[tuple[str, str], tuple[Outcome, str]] = OrderedDict()
         self._cache_size = cache
-
-    @property
-    def version(self) -> str:
-        """Return this checker's version with those of math-verify and sympy, read without importing them."""
-        return f"{VERSION}+math-verify.{metadata.version('math-verify')}+sympy.{metadata.version('sympy')}"
+        self._in_flight: dict[tuple[str, str], Job] = {}
 
     def check(self, items: Iterable[Item]) -> Iterator[tuple[int, Verdict | Fault]]:
         """Give each item's key with its verdict, or its fault; quick ones overtake slow ones.
@@ -59,18 +57,25 @@ class MathChecker:
         Reads at most 64 items ahead of what symbolic work has finished. Raises nothing for what an item holds.
         """
         pending: deque[tuple[Item, _Asked]] = deque()
-        for item in items:
-            result = self._begin(item)
-            if not isinstance(result, _Asked):
-                yield item.key, result
-                continue
-            pending.append((item, result))
-            self._pool.pump(0.0)
-            while len(pending) >= _READ_AHEAD:
+        try:
+            for item in items:
+                result = self._begin(item)
+                if isinstance(result, _Asked):
+                    pending.append((item, result))
+                else:
+                    yield item.key, result
+                if pending:
+                    self._pool.pump(0.0)
+                    yield from self._finished(pending, wait=False)
+                while len(pending) >= _READ_AHEAD:
+                    yield from self._finished(pending, wait=True)
+            while pending:
                 yield from self._finished(pending, wait=True)
-            yield from self._finished(pending, wait=False)
-        while pending:
-            yield from self._finished(pending, wait=True)
+        finally:
+            # Nobody reads on: what no worker has begun is not begun.
+            for _, asked in pending:
+                self._pool.cancel(asked.job)
+                self._in_flight.pop(asked.key, None)
 
     def compare(self, reference: str, answer: str) -> Verdict:
         """Compare a reference with an answer that is no more than the answer: nothing is searched for.
@@ -90,8 +95,8 @@ class MathChecker:
             return unreadable
         found = compare(text, text, How(leaf=exact_leaf, textual=False))
         if found.same is Same.UNKNOWN:
-            asked = _Asked(job=self._pool.submit(text, text, textual=False), key=(reference, ""), found_by="whole")
-            verdict = self._one(asked)
+            job = self._pool.submit(text, text, textual=False)
+            verdict = self._one(_Asked(job=job, key=(reference, reference), found_by="whole"))
             return verdict if verdict.outcome is not Outcome.WRONG else unreadable
         if found.same is Same.NO:
             return unreadable
@@ -115,12 +120,7 @@ class MathChecker:
         try:
             found = extract(item.answer)
             if found is None:
-                if (
-                    len(item.answer) <= LONGEST
-                    and tight(normalise(item.answer)) == tight(normalise(item.reference)) != ""
-                ):
-                    return Verdict(outcome=Outcome.CORRECT, reason="equal_text", answer=item.answer, found_by="whole")
-                return Verdict(outcome=Outcome.WRONG, reason="no_answer")
+                return _same_words(item.reference, item.answer)
             return self._ask(item.reference, found.text, found.found_by)
         except Exception as error:  # noqa: BLE001 - the item boundary: our failure over one item is that item's fault
             return _fault(error)
@@ -141,7 +141,10 @@ class MathChecker:
             return Verdict(outcome=Outcome.WRONG, reason="no_answer", answer=answer, found_by=found_by)
         found = compare(wanted, given)
         if found.same is Same.UNKNOWN:
-            return _Asked(job=self._pool.submit(wanted, given), key=key, found_by=found_by)
+            # The samples of one question come together, and often agree: one job serves them all.
+            job = self._in_flight.get(key) or self._pool.submit(wanted, given)
+            self._in_flight[key] = job
+            return _Asked(job=job, key=key, found_by=found_by)
         return self._remember(key, _OUTCOMES[found.same.value], found.reason, found_by)
 
     def _long(self, reference: str, answer: str, found_by: str) -> Verdict:
@@ -174,14 +177,15 @@ class MathChecker:
     def _settle(self, asked: _Asked) -> Verdict | Fault:
         """Turn a worker's reply into a verdict or a fault."""
         job = asked.job
-        if job.found in _OUTCOMES:
-            return self._remember(asked.key, _OUTCOMES[job.found], job.reason, asked.found_by)
-        if job.found == "unparsable":
-            outcome = Outcome.UNDECIDED if job.reason.startswith("reference") else Outcome.WRONG
-            return self._remember(asked.key, outcome, job.reason, asked.found_by)
-        if job.found == "fault" and job.reason not in {"out_of_memory", "too_deep", "symbolic_error"}:
+        self._in_flight.pop(asked.key, None)
+        if job.found == "fault":
             return Fault(boundary=Boundary.CHECKER, reason=job.reason, message=job.message)
-        return self._remember(asked.key, Outcome.UNDECIDED, job.reason or "undecided", asked.found_by)
+        outcome = _OUTCOMES.get(job.found, Outcome.UNDECIDED)
+        if job.found == "unparsable" and job.reason == "answer_unparsable":
+            outcome = Outcome.WRONG
+        if job.textual:
+            return self._remember(asked.key, outcome, job.reason, asked.found_by)
+        return Verdict(outcome=outcome, reason=job.reason, answer=asked.key[1], found_by=asked.found_by)
 
 
 class _Asked:
@@ -193,6 +197,13 @@ class _Asked:
         self.job = job
         self.key = key
         self.found_by = found_by
+
+
+def _same_words(reference: str, answer: str) -> Verdict:
+    """Decide an answer that marks nothing and holds prose: it can only be the reference, word for word."""
+    if len(answer) <= LONGEST and tight(normalise(answer)) == tight(normalise(reference)) != "":
+        return Verdict(outcome=Outcome.CORRECT, reason="equal_text", answer=answer, found_by="whole")
+    return Verdict(outcome=Outcome.WRONG, reason="no_answer")
 
 
 def _fault(error: Exception) -> Fault:

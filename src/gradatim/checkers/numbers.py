@@ -103,12 +103,12 @@ def same_integer(left: str, right: str) -> bool | None:
     """Compare two integers of any length by their digits; None where one is no integer."""
     if not (_INTEGER.fullmatch(left) and _INTEGER.fullmatch(right)):
         return None
+    return left == right or _digits(left) == _digits(right)
 
-    def canonical(text: str) -> str:
-        digits = text.lstrip("+-").lstrip("0") or "0"
-        return "-" + digits if text.startswith("-") and digits != "0" else digits
 
-    return canonical(left) == canonical(right)
+def _digits(text: str) -> str:
+    digits = text.lstrip("+-").lstrip("0") or "0"
+    return "-" + digits if text.startswith("-") and digits != "0" else digits
 
 
 def same_based(left: str, right: str) -> bool | None:
@@ -176,13 +176,13 @@ def same_number(left: Number, right: Number) -> bool:
 def stands_for(number: Number, exact: Fraction, scale: Fraction | int = 1) -> bool:
     """Say whether a decimal of at least six significant digits, times `scale`, is `exact` rounded or cut.
 
-    A printed float (15 to 18 digits) is allowed noise in its last digits.
+    A printed float (16 to 18 digits, not all of them before the point) is allowed noise of two units in its last place.
     """
     if number.digits < 6 or number.step == 0:
         return False
     decimal, step = number.value * scale, abs(number.step * scale)
     gap = abs(decimal - exact)
-    if 15 <= number.digits <= 18 and gap <= abs(exact) / 10**14:
+    if 16 <= number.digits <= 18 and number.value.denominator > 1 and gap <= abs(exact) / 2**51:
         return True
     cut = abs(exact) >= abs(decimal) and (exact < 0) == (decimal < 0) and gap < step
     return gap <= step / 2 or cut

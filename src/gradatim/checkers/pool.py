@@ -24,7 +24,7 @@ _GRACE_SECONDS = 0.5
 _TRIES = 2
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
     """One pair on its way. `done` says that `found` and `reason` hold the outcome."""
 
@@ -34,13 +34,13 @@ class Job:
     """Whether the same text is the same answer: see `compare.How`."""
     done: bool = False
     found: str = ""
-    """`yes`, `no`, `unknown`, `unparsable`, `timeout`, or `fault`."""
+    """`yes`, `no`, `unknown`, `unparsable`, `limit` (of ours: time, memory, depth), or `fault`."""
     reason: str = ""
     message: str = ""
     tries: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Slot:
     """One worker process and what it is doing."""
 
@@ -53,6 +53,10 @@ class _Slot:
     sent: float = 0.0
     buffer: bytearray = field(default_factory=bytearray)
     outbox: memoryview = field(default_factory=lambda: memoryview(b""))
+
+
+def _fail(job: Job, reason: str, message: str) -> None:
+    job.found, job.reason, job.message, job.done = "fault", reason, message, True
 
 
 class Pool:
@@ -78,6 +82,12 @@ class Pool:
         job = Job(reference=reference, answer=answer, textual=textual)
         self._waiting.append(job)
         return job
+
+    def cancel(self, job: Job) -> None:
+        """Forget a job that no worker has begun."""
+        with suppress(ValueError):
+            self._waiting.remove(job)
+            _fail(job, "cancelled", "the caller stopped reading")
 
     def pids(self) -> list[int]:
         """Return the process ids of the children that answer now."""
@@ -107,6 +117,10 @@ class Pool:
                 with suppress(subprocess.TimeoutExpired):
                     slot.process.wait(_GRACE_SECONDS)
             self._drop(slot)
+            if slot.job is not None:
+                _fail(slot.job, "closed", "the checker was closed")
+        for job in self._waiting:
+            _fail(job, "closed", "the checker was closed")
         self._waiting.clear()
         if self._selector is not None:
             self._selector.close()
@@ -115,7 +129,12 @@ class Pool:
     def _feed(self) -> None:
         while self._waiting and len(self._slots) < self._workers and all(slot.job for slot in self._slots):
             # A second worker is started when the first is busy and something still waits, not before.
-            self._start()
+            try:
+                self._start()
+            except OSError:
+                # No more processes or descriptors now; the next pump tries again, three times.
+                self._failed_start()
+                break
             if not all(slot.ready for slot in self._slots):
                 break
         for slot in self._slots:
@@ -157,7 +176,7 @@ class Pool:
         job.tries += 1
         record = {"id": self._keys, "reference": job.reference, "answer": job.answer, "textual": job.textual}
         slot.job, slot.key, slot.sent = job, self._keys, time.monotonic()
-        slot.outbox = memoryview((json.dumps(record) + "\n").encode())
+        slot.outbox = memoryview(f"\n{json.dumps(record)}\n".encode())
         self._flush(slot)
 
     def _flush(self, slot: _Slot) -> None:
@@ -187,8 +206,7 @@ class Pool:
             slot.ready, slot.child = True, message["ready"]
             if slot.job is not None:
                 # The child before died over this job: at its deadline, or killed by someone.
-                timed_out = message["lost"] == signal.SIGALRM
-                self._give_up(slot, "timeout" if timed_out else "")
+                self._give_up(slot, timed_out=message["lost"] == signal.SIGALRM)
             return
         if slot.job is None or message["id"] != slot.key:
             return
@@ -198,31 +216,32 @@ class Pool:
         slot.ready = not message["last"]
         slot.started = time.monotonic()
 
-    def _give_up(self, slot: _Slot, found: str) -> None:
+    def _give_up(self, slot: _Slot, *, timed_out: bool) -> None:
         """Free a slot of the job that its child died over: undecided at the deadline, else tried once more."""
         job, slot.job, slot.outbox = slot.job, None, memoryview(b"")
         if job is None:
             return
-        if found:
-            job.found, job.reason, job.done = found, found, True
+        if timed_out:
+            job.found, job.reason, job.done = "limit", "timeout", True
         elif job.tries < _TRIES:
             self._waiting.appendleft(job)
         else:
-            job.found, job.reason, job.done = "fault", "worker_crash", True
-            job.message = f"two workers died over one pair of {len(job.reference)} and {len(job.answer)} characters"
+            size = f"{len(job.reference)} and {len(job.answer)} characters"
+            _fail(job, "worker_crash", f"two workers died over one pair of {size}")
 
     def _lost(self, slot: _Slot) -> None:
         """A whole worker is gone: its job is tried again elsewhere; several failed starts end the waiting jobs."""
-        never_ready = not slot.child
         self._drop(slot)
-        self._give_up(slot, "")
-        self._failed_starts += never_ready
+        self._give_up(slot, timed_out=False)
+        if not slot.child:
+            self._failed_start()
+
+    def _failed_start(self) -> None:
+        self._failed_starts += 1
         if self._failed_starts >= 3:
+            command = f"{sys.executable} -m gradatim.checkers.worker {self._deadline} {self._memory_mb}"
             for job in self._waiting:
-                job.found, job.reason, job.done = "fault", "worker_start", True
-                job.message = (
-                    "the process for symbolic work does not start: try `python -m gradatim.checkers.worker 5 1024`"
-                )
+                _fail(job, "worker_start", f"the process for symbolic work does not start; see what `{command}` says")
             self._waiting.clear()
             self._failed_starts = 0
 
@@ -231,7 +250,7 @@ class Pool:
         for slot in list(self._slots):
             if slot.job is not None and now > slot.sent + self._deadline + _GRACE_SECONDS:
                 self._drop(slot)
-                self._give_up(slot, "timeout")
+                self._give_up(slot, timed_out=True)
             elif not slot.ready and slot.job is None and now > slot.started + _START_SECONDS:
                 self._lost(slot)
 

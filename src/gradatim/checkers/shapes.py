@@ -63,6 +63,8 @@ Shape = Items | Union | Matrix | Relation | str
 
 def split(text: str, separators: frozenset[str]) -> tuple[list[str], list[str]]:
     """Split `text` at the separators outside all brackets; return the parts and the separators between them."""
+    if not any(separator in text for separator in separators):
+        return [text.strip()], []
     parts, found, depth, start, bars = [], [], 0, 0, False
     for piece in _PIECE.finditer(text):
         mark = piece[0]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ def main(arguments: list[str]) -> int:
     while True:
         child = os.fork()
         if child == 0:
+            _drain()
             _write(replies, {"ready": os.getpid(), "lost": lost})
             code = _serve(replies, seconds, decide, Unparsable)
             os._exit(code)
@@ -69,32 +71,37 @@ def _serve(replies: int, seconds: float, decide: Callable[..., Found], unparsabl
         line = _read_line()
         if not line:
             return 0
-        try:
-            request = json.loads(line)
-            key, pair, textual = request["id"], (request["reference"], request["answer"]), request["textual"]
-        except (ValueError, KeyError, TypeError):
-            # What a child that was killed while it read has left in the pipe; the parent sends it again.
-            continue
+        request = json.loads(line)
+        key, pair, textual = request["id"], (request["reference"], request["answer"]), request["textual"]
         signal.setitimer(signal.ITIMER_REAL, seconds)
         reply = _answer(pair, decide, unparsable, textual=textual)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        last = reply["found"] == "fault" or count == _JOBS_PER_CHILD
+        last = reply["found"] in {"fault", "limit"} or count == _JOBS_PER_CHILD
         _write(replies, {"id": key, "last": last, **reply})
         if last:
             break
     return _RECYCLED
 
 
+def _drain() -> None:
+    """Throw away what a killed child has left unread: on `ready` the parent sends it again, or gives it up."""
+    while select.select([0], [], [], 0)[0]:
+        if not os.read(0, 65536):
+            os._exit(0)
+
+
 def _read_line() -> bytes:
-    """Read one line, byte blocks at a time; the parent sends nothing more before it has the reply."""
-    blocks = []
-    while True:
+    """Read one request; the parent sends nothing more before it has the reply. Empty at the end of stdin.
+
+    A request begins and ends with a line break, so that what is left of a broken one stands on a line of its own.
+    """
+    text = b""
+    while not (text.strip() and text.endswith(b"\n")):
         block = os.read(0, 65536)
         if not block:
             return b""
-        blocks.append(block)
-        if block.endswith(b"\n"):
-            return b"".join(blocks)
+        text += block
+    return text.split(b"\n")[-2]
 
 
 def _answer(
@@ -105,9 +112,9 @@ def _answer(
     except unparsable as error:
         return {"found": "unparsable", "reason": f"{error}_unparsable"}
     except MemoryError:
-        return {"found": "fault", "reason": "out_of_memory"}
+        return {"found": "limit", "reason": "out_of_memory"}
     except RecursionError:
-        return {"found": "fault", "reason": "too_deep"}
+        return {"found": "limit", "reason": "too_deep"}
     except Exception as error:  # noqa: BLE001 - the item boundary of the worker: one pair's failure is one reply
         return {"found": "fault", "reason": "symbolic_error", "message": f"{type(error).__name__}: {error}"[:300]}
     return {"found": found.same.value, "reason": found.reason}

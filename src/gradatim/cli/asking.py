@@ -12,6 +12,7 @@ from gradatim.errors import GradatimError, LimitError, UsageError
 
 if TYPE_CHECKING:
     from gradatim.config import Config
+    from gradatim.library.store import Library
     from gradatim.stages.attempt import AttemptResult
     from gradatim.stages.teach import TeachResult
 
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 @click.option("--set", "sets", multiple=True, metavar="NAME", help="Only these sets; all by default.")
 @click.option("--samples", type=int, metavar="N", help="Attempts per question.  [default: 1]")
 @click.option("--limit", type=int, metavar="N", help="Ask at most N questions in this run.")
-@click.option("--temperature", type=float)
-@click.option("--max-tokens", type=int)
-@click.option("--seed", type=int)
+@click.option("--temperature", type=float, metavar="T", help="[default: the server's]")
+@click.option("--max-tokens", type=int, metavar="N", help="Of one answer, reasoning included.  [default: 4096]")
+@click.option("--seed", type=int, metavar="N", help="Of the run; each request gets its own from it.  [default: 0]")
 @click.option(
     "--model",
     metavar="NAME",
@@ -58,22 +59,34 @@ def attempt(start: Start, /, recorded: str | None, fields: tuple[str, ...], shap
     config = with_model(start.config(), "attempt", options)
     with start.library(write=True) as library, progress_bars() as progress:
         result = pipeline.do_attempt(library, config, progress)
+        last = _last_fault(library)
     print_result(result, shape, [attempted(result)])
+    for said in result.notes:
+        note(f"gradatim: {said}")
     if result.stopped:
         raise LimitError(result.stopped)
     if result.faults:
         raise GradatimError(
-            f"{sum(result.faults.values())} requests got no answer ({counts(result.faults)}). Run "
-            "the same command to ask again."
+            f"{sum(result.faults.values())} requests got no answer ({counts(result.faults)}; the last one: {last}). "
+            "Run the same command to ask again, or see: gradatim show --faults"
         )
+
+
+def _last_fault(library: Library) -> str:
+    """Return what the newest fault says of itself, in a line."""
+    said = library.value("SELECT message FROM fault ORDER BY pk DESC LIMIT 1")
+    return " ".join(str(said or "nothing is known").split())[:200]
 
 
 def with_model(config: Config, table: str, options: dict[str, Any]) -> Config:
     """Return the settings with what the command line says of a stage and its model."""
-    from gradatim.config import ModelSettings, check, updated
+    from gradatim.config import COMMAND_LINE, ModelSettings, check, updated
 
     stage = getattr(config, table)
     models = dict(config.models)
+    for option in ("model", "base_url"):
+        if options.get(option) == "":
+            raise UsageError(f"--{option.replace('_', '-')}: it is empty.")
     chosen = options.get("model") or stage.model
     if options.get("base_url"):
         models[chosen] = ModelSettings(model=chosen, base_url=options["base_url"])
@@ -95,7 +108,7 @@ def with_model(config: Config, table: str, options: dict[str, Any]) -> Config:
         hours=options.get("budget_hours"),
     )
     changed = updated(config, **{table: updated(stage, budget=budget), "models": models})
-    check(changed, "The command line")
+    check(changed, COMMAND_LINE)
     return changed
 
 
@@ -137,8 +150,8 @@ def attempted(result: AttemptResult) -> str:
 @click.option("--concurrency", type=int, metavar="N", help="Requests in flight at most.  [default: 64]")
 @click.option("--tries", type=int, metavar="N", help="Attempts per question at most.  [default: 4]")
 @click.option("--keep", type=click.Choice(["correct", "any"]), help="What counts as a chain.  [default: correct]")
-@click.option("--temperature", type=float)
-@click.option("--max-tokens", type=int)
+@click.option("--temperature", type=float, metavar="T", help="[default: the server's]")
+@click.option("--max-tokens", type=int, metavar="N", help="Of one answer, reasoning included.  [default: 16384]")
 @click.option("--budget-tokens", type=int, metavar="N", help="Prompt and completion tokens for this draw, at most.")
 @click.option("--budget-money", type=float, metavar="X", help="Money for this draw, at most; needs the model's price.")
 @click.option("--budget-hours", type=float, metavar="H", help="Time for this run, at most.")
@@ -155,6 +168,8 @@ def teach(start: Start, /, draw: str | None, shape: str | None, **options: Any) 
         name = draws.chosen_draw(library, draw).name
         result = pipeline.do_teach(library, config, name, progress)
     print_result(result, shape, taught(result))
+    for said in result.notes:
+        note(f"gradatim: {said}")
     if result.missing:
         raise (GradatimError if result.faults else LimitError)(result.stopped)
 
@@ -217,7 +232,9 @@ def mock_server(**options: Any) -> None:
         reasoning=options["reasoning"],
         latency=options["latency"],
         seed=options["seed"],
-        faults=tuple((kind, share(value, "--fault")) for kind, value in pairs(options["faults"], "--fault").items()),
+        faults=tuple(
+            (kind, share(value, "--fault")) for kind, value in pairs(options["faults"], "--fault", "500=0.1").items()
+        ),
     )
     serve_forever(
         settings,

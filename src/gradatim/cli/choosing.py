@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     metavar="W",
     help="Weight of level 0.  [default: none in a curriculum, as observed in observed]",
 )
-@click.option("--seed", type=int, metavar="N", help="[default: 0]")
+@click.option("--seed", type=int, metavar="N", help="Decides the order within each level.  [default: 0]")
 @click.option(
     "--when-dry",
     type=click.Choice(["fail", "nearest", "short"]),
@@ -43,12 +43,12 @@ def sample(
     start: Start, /, model: str | None, grading: str | None, sets: tuple[str, ...], shape: str | None, **options: Any
 ) -> None:
     """Draw questions whose levels follow a mix, under a name. The same name and settings give the same draw."""
-    from gradatim.config import check, updated
+    from gradatim.config import COMMAND_LINE, check, updated
     from gradatim.stages.sample import sample as sample_stage
 
     config = start.config()
     config = updated(config, sample=updated(config.sample, sets=list(sets) or None, **options))
-    check(config, "The command line")
+    check(config, COMMAND_LINE)
     with start.library(write=True) as library:
         result = sample_stage(library, config.sample, model=model, grading=grading)
     print_result(result, shape, sampled(result))
@@ -73,9 +73,14 @@ def sampled(result: SampleResult) -> list[str]:
 
 @click.command(short_help="Decide which chains are kept.")
 @click.argument("draw", required=False)
-@click.option("--keep", type=click.Choice(["correct", "any"]), help="[default: correct]")
+@click.option("--keep", type=click.Choice(["correct", "any"]), help="What can be a chain.  [default: correct]")
 @click.option("--max-tokens", type=int, metavar="N", help="Longer chains are dropped.")
-@click.option("--max-repetition", type=float, metavar="SHARE", help="[default: 0.5]")
+@click.option(
+    "--max-repetition",
+    type=float,
+    metavar="SHARE",
+    help="Largest share of a chain that it said before.  [default: 0.5]",
+)
 @click.option(
     "--script",
     "scripts",
@@ -87,13 +92,15 @@ def sampled(result: SampleResult) -> list[str]:
 @pass_start
 def curate(start: Start, /, draw: str | None, scripts: tuple[str, ...], shape: str | None, **options: Any) -> None:
     """Decide which of the teacher's attempts at DRAW are kept as chains; the others stay listed with a reason."""
-    from gradatim.config import updated
+    from gradatim.config import COMMAND_LINE, check, updated
     from gradatim.library import draws
     from gradatim.stages.curate import curate as curate_stage
 
-    settings = updated(start.config().curate, scripts=list(scripts) or None, **options)
+    config = start.config()
+    config = updated(config, curate=updated(config.curate, scripts=list(scripts) or None, **options))
+    check(config, COMMAND_LINE)
     with start.library(write=True) as library:
-        result = curate_stage(library, draws.chosen_draw(library, draw).name, settings)
+        result = curate_stage(library, draws.chosen_draw(library, draw).name, config.curate)
     print_result(result, shape, curated(result))
 
 
@@ -118,7 +125,7 @@ def curated(result: CurateResult) -> list[str]:
     "--format",
     "format_",
     type=click.Choice(["messages", "prompt_completion", "sharegpt", "alpaca"]),
-    help="[default: messages]",
+    help="Shape of an example: docs/formats.md.  [default: messages]",
 )
 @click.option(
     "--thinking",
@@ -135,13 +142,15 @@ def export(
     start: Start, /, draw: str | None, columns: tuple[str, ...], format_: str | None, shape: str | None, **options: Any
 ) -> None:
     """Write the kept chains of DRAW for fine-tuning. The same library, draw and settings give the same bytes."""
-    from gradatim.config import updated
+    from gradatim.config import COMMAND_LINE, check, updated
     from gradatim.library import draws
     from gradatim.stages.export import export as export_stage
 
-    settings = updated(start.config().export, columns=list(columns) or None, format=format_, **options)
+    config = start.config()
+    config = updated(config, export=updated(config.export, columns=list(columns) or None, format=format_, **options))
+    check(config, COMMAND_LINE)
     with start.library(write=False) as library:
-        result = export_stage(library, draws.chosen_draw(library, draw).name, settings)
+        result = export_stage(library, draws.chosen_draw(library, draw).name, config.export)
     print_result(result, shape, exported(result))
 
 

@@ -31,11 +31,17 @@ class Start:
         """Return the settings: of --config, of ./gradatim.toml, or the defaults; --library wins over what they say."""
         from gradatim import config as settings
 
+        if self.config_path == "":
+            raise UsageError("--config: it is empty.")
         if self.config_path is not None or Path(SETTINGS).exists():
             loaded = settings.load(self.config_path or SETTINGS)
         else:
             loaded = settings.Config()
-        return settings.updated(loaded, library=self.library_path)
+        if self.library_path is None:
+            return loaded
+        loaded = settings.updated(loaded, library=self.library_path)
+        settings.check(loaded, settings.COMMAND_LINE)
+        return loaded
 
     @contextmanager
     def library(self, *, write: bool) -> Iterator[Library]:
@@ -49,12 +55,12 @@ class Start:
 pass_start = click.pass_obj
 
 
-def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
+def pairs(values: tuple[str, ...], option: str, example: str = "prompt=problem") -> dict[str, str]:
     """Return `NAME=VALUE` options as a mapping. Raises `UsageError` for one without `=`."""
     found: dict[str, Any] = {}
     for value in values:
         name, equals, right = value.partition("=")
         if not equals or not name.strip() or not right.strip():
-            raise UsageError(f"{option} {value!r}: write NAME=COLUMN, as in {option} prompt=problem.")
+            raise UsageError(f"{option} {value!r}: a name, = and a value are expected, as in {option} {example}")
         found[name.strip()] = right.strip()
     return found

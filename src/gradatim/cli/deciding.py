@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 def verify(start: Start, /, again: bool, deadline: float | None, workers: int | None, shape: str | None) -> None:
     """Have a checker decide every attempt that has no verdict of the checker's present version."""
     from gradatim.cli.bars import progress_bars
-    from gradatim.config import check, updated
+    from gradatim.config import COMMAND_LINE, check, updated
     from gradatim.stages.verify import verify as verify_stage
 
     config = start.config()
     config = updated(config, verify=updated(config.verify, deadline=deadline, workers=workers))
-    check(config, "The command line")
+    check(config, COMMAND_LINE)
     with start.library(write=True) as library, progress_bars() as progress:
+        if library.value("SELECT 1 FROM attempt LIMIT 1") is None:
+            raise UsageError("There are no attempts to judge yet. Run first: gradatim attempt")
         result = verify_stage(library, config.verify, again=again, progress=progress)
     print_result(result, shape, verified(result))
     if result.faults:
@@ -73,7 +75,7 @@ def grade(
     """
     from gradatim import pipeline
     from gradatim.cli.bars import progress_bars
-    from gradatim.config import check, updated
+    from gradatim.config import COMMAND_LINE, check, updated
 
     config = start.config()
     changed = updated(config.grade, rule=rule, cuts=_cuts(cuts))
@@ -82,7 +84,7 @@ def grade(
     config = updated(config, grade=changed)
     if no_prm:
         config = type(config)(**{name: getattr(config, name) for name in config.__struct_fields__ if name != "prm"})
-    check(config, "The command line")
+    check(config, COMMAND_LINE)
     with start.library(write=True) as library, progress_bars() as progress:
         results = pipeline.do_grade(library, config, progress, model=model)
     print_result(results, shape, [sentence for result in results for sentence in graded(result)])
@@ -144,11 +146,8 @@ def levels(
             return
         there = grades.gradings(library)
         if model is not None or not there:
-            there = (
-                [grades.chosen_grading(library, model)]
-                if not all_gradings
-                else [one for one in there if one.model == model]
-            )
+            newest = grades.chosen_grading(library, model)
+            there = [one for one in there if one.model == newest.model] if all_gradings else [newest]
         elif not all_gradings:
             there = list({one.model: one for one in there}.values())
         pools = questions.sets(library)

@@ -134,9 +134,13 @@ def _everything(library: Library, id_: str) -> list[tuple[str, object]]:
     columns = ("id", "domain", "sets", "excluded", "source", "prompt", "reference", "solution", "extra")
     values = library.all(f"SELECT {', '.join(columns)} FROM questions WHERE id = ?", (full,))[0]
     rows += [(name, value) for name, value in zip(columns, values, strict=True) if value not in (None, "", "{}")]
-    for attempt in library.all(_ATTEMPTS, (pk,)):
-        if id_.lower() not in (question_id, attempt[1].lower()) and "-" in id_:
-            continue
+    attempts = library.all(_ATTEMPTS, (pk,))
+    if "-" in id_:
+        asked = id_.lower()
+        attempts = [one for one in attempts if one[1] == asked] or [one for one in attempts if one[1].startswith(asked)]
+        if not attempts:
+            raise UsageError(f"No attempt in {library.path} begins with the id {id_!r}. See: gradatim show {full}")
+    for attempt in attempts:
         rows += _attempt(library, attempt)
     rows += [
         (

@@ -7,6 +7,7 @@ something; 5 a limit was reached; 70 a bug of ours; 130 interrupted.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 
@@ -15,10 +16,17 @@ import click
 from gradatim import __version__
 from gradatim.cli import asking, choosing, deciding, looking, reading, running
 from gradatim.cli.context import Start
-from gradatim.errors import GradatimError, SetupError
+from gradatim.errors import GradatimError, SetupError, UsageError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Stages(click.Group):
+    """Lists its commands in the order they were added, which is the stages' order."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Stages, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--config", "config_path", metavar="FILE", help="Settings; ./gradatim.toml where there is one.")
 @click.option("--library", "library_path", metavar="FILE", help="The library; what the settings say, or ./library.db.")
 @click.version_option(__version__, prog_name="gradatim")
@@ -54,36 +62,84 @@ for command in (
 
 def main() -> None:
     """Run the command line; no wrong use, and no fault of the machine, ends in a traceback."""
+    _open_streams()
     sys.exit(_run())
+
+
+def _open_streams() -> None:
+    """Have streams that take any text: models write what a terminal's encoding may not have, and users close stdout."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - open until the end
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run() -> int:  # noqa: PLR0911 - one way out for each kind of end
     try:
+        _refuse_odd_bytes(sys.argv[1:])
         cli(prog_name="gradatim", standalone_mode=False)
+        sys.stdout.flush()  # here, where a full disk or a closed pipe is still heard of
     except click.exceptions.Exit as error:
         return error.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return 2
+    except click.ClickException as error:
+        return _say(_usage(error), 2)
     except GradatimError as error:
         return _say(str(error), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         return _say("Stopped. Everything that was done is saved; run the same command to go on.", 130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()
         return 0
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _say(
-                f"The disk is full ({error}). Free some space and run the same command again.", SetupError.exit_code
-            )
-        return _bug(error)
+        if os.environ.get("GRADATIM_TRACEBACK"):
+            raise
+        _forget_stdout()
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        words = (
+            f"The disk is full ({error}). Free some space" if full else f"The machine refused: {error}. Put it right"
+        )
+        return _say(f"{words} and run the same command again.", SetupError.exit_code)
     except Exception as error:  # noqa: BLE001 - the last boundary: a bug gets a sentence too
         return _bug(error)
     return 0
 
 
+def _refuse_odd_bytes(words: list[str]) -> None:
+    """Raise `UsageError` for an argument that is no text: names and paths are kept in a library, which holds text."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{word!r} is not UTF-8 text; rename the file, or set a UTF-8 locale.") from error
+
+
+def _forget_stdout() -> None:
+    """Let nothing that stdout still holds fail a second time when the program ends."""
+    stdout = sys.__stdout__
+    if stdout is not None and stdout is sys.stdout:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+
+
+def _usage(error: click.ClickException) -> str:
+    """Return click's complaint as one sentence, with where to read on."""
+    text = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    if isinstance(error, click.NoSuchOption) and error.option_name in ("--library", "--config"):
+        return f"{error.option_name} stands before the command: gradatim {error.option_name} FILE COMMAND."
+    end = "" if text.endswith("?") else "."
+    return f"{text}{end} See: {context.command_path} --help" if context else f"{text}{end}"
+
+
 def _say(text: str, code: int) -> int:
+    text = " ".join(text.split())
+    # Sentences of the parts may begin with a setting's name or a path, which stay as they are written.
+    if text.startswith(("the ", "a ")):
+        text = text[0].upper() + text[1:]
     print(f"gradatim: {text}", file=sys.stderr)
     return code
 

@@ -90,6 +90,7 @@ def ingest(
                 ngram=options["ngram"],
             )
         ]
+        settings.check(settings.updated(config, ingest=chosen), settings.COMMAND_LINE)
     with start.library(write=True) as library, progress_bars() as progress:
         results = [ingest_stage(library, one, progress=progress) for one in chosen]
     print_result(results, shape, [ingested(result) for result in results])
@@ -109,4 +110,8 @@ def ingested(result: object) -> str:
         parts.append(f"{sum(result.dropped.values()):,} dropped ({counts(result.dropped)})")
     if result.excluded:
         parts.append(f"{result.excluded:,} excluded as contaminated")
+    if result.faults:
+        parts.append(
+            f"{sum(result.faults.values()):,} not looked at after faults ({counts(result.faults)}): run it again"
+        )
     return f"ingest {result.set}: {', '.join(parts)}; read as {result.preset}"

@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 @pass_start
 def run(start: Start, /, until: str | None, dry_run: bool, allow_missing: bool, shape: str | None) -> None:
     """Run ingest, attempt, verify, grade, sample, teach, curate and export, each doing only what is missing."""
-    from gradatim import pipeline, plan
+    from gradatim import pipeline, planning
     from gradatim.cli.bars import progress_bars
 
     config = start.config()
+    last = len(pipeline.STAGES) if until is None else pipeline.stage_number(until)
     if dry_run:
         rows = [
             (one.stage, one.done, one.to_do, one.unit, one.tokens, one.at_most, one.cost, one.note)
-            for one in plan.plan(config)
-            if until is None or pipeline.STAGES.index(one.stage) <= pipeline.stage_number(until)
+            for one in planning.plan(config)
+            if pipeline.STAGES.index(one.stage) <= last
         ]
         print_rows(
             ("stage", "done", "to do", "unit", "tokens (about)", "written at most", "cost (about)", "note"), rows, shape
@@ -48,6 +49,8 @@ def _print(ran: Ran) -> None:
         click.echo(sentence)
     if getattr(result, "warning", ""):
         note(f"gradatim: {result.warning}")
+    for said in getattr(result, "notes", ()):
+        note(f"gradatim: {said}")
 
 
 _SENTENCES: dict[str, Callable[[Any], list[str]]] = {

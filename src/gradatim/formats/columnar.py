@@ -27,7 +27,7 @@ BATCH = 1024
 def _pyarrow() -> tuple[Any, Any]:
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra, and slow to load
-        import pyarrow.parquet as pq  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415 - part of an extra, and slow to load
     except ImportError as error:
         raise SetupError("Parquet files need pyarrow: pip install 'gradatim[parquet]'") from error
     return pa, pq

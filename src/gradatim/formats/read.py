@@ -73,9 +73,14 @@ def rows(
 
 
 def _find(source: str, kind: str | None, split: str | None, config_name: str | None) -> Iterator[Row | BadRow]:
+    if source == "hf:":
+        raise UsageError("After hf: stands the data set's name, as in hf:openai/gsm8k.")
     if source.startswith("hf:") or kind == "hf":
         return folders.hub_rows(source.removeprefix("hf:"), split=split, config_name=config_name)
-    path = Path(source).expanduser()
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"There is no home folder for {source}; write the whole path.") from error
     if path.is_dir():
         return _folder(path, kind, split, config_name)
     if not path.exists():

@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from gradatim.library.questions import ACTIVE, PAGE
+from gradatim.library.paging import paged
+from gradatim.library.questions import active, bounds
 from gradatim.library.text import pack
 from gradatim.types import Role, content_id
 
@@ -155,34 +156,45 @@ def missing(
     library: Library, setting: Setting, sets: Sequence[QuestionSet], samples: int
 ) -> Iterator[tuple[int, list[int]]]:
     """Give each active question with the sample indices that it lacks; a page of questions at a time."""
-    active = ACTIVE.format(sets=",".join(str(one.pk) for one in sets))
-    sql = (
-        f"SELECT q.pk FROM question q WHERE q.pk > ? AND {active} AND (SELECT count(*) FROM attempt a "
-        f"WHERE a.setting = ? AND a.question = q.pk AND a.sample < ?) < ? ORDER BY q.pk LIMIT {PAGE}"
-    )
-    last = 0
-    while page := [row[0] for row in library.all(sql, (last, setting.pk, samples, samples))]:
-        have: dict[int, set[int]] = {}
-        rows = library.all(
-            "SELECT question, sample FROM attempt WHERE setting = ? AND question BETWEEN ? AND ? AND sample < ?",
-            (setting.pk, page[0], page[-1], samples),
+    for set_pk, condition in active(sets).items():
+        # The count comes first: where all is done, nothing else is looked at.
+        sql = (
+            "SELECT m.question FROM member m WHERE (SELECT count(*) FROM attempt a WHERE a.setting = ? "
+            f"AND a.question = m.question AND a.sample < ?) < ? AND {condition} "
+            "AND m.question > ? AND m.question <= ? ORDER BY m.question"
         )
-        for question, sample in rows:
-            have.setdefault(question, set()).add(sample)
-        for question in page:
-            there = have.get(question, set())
-            yield question, [sample for sample in range(samples) if sample not in there]
-        last = page[-1]
+        values = (setting.pk, samples, samples)
+        for (question,) in paged(library, sql, values, bounds(library, set_pk)):
+            there = {
+                row[0]
+                for row in library.all(
+                    "SELECT sample FROM attempt WHERE setting = ? AND question = ? AND sample < ?",
+                    (setting.pk, question, samples),
+                )
+            }
+            # Answered since the page was read: not asked again.
+            if lacking := [sample for sample in range(samples) if sample not in there]:
+                yield question, lacking
 
 
 def count_done(library: Library, setting: Setting, sets: Sequence[QuestionSet], samples: int) -> int:
     """How many of the wanted samples of the sets' active questions are there."""
-    active = ACTIVE.format(sets=",".join(str(one.pk) for one in sets))
-    sql = (
-        "SELECT count(*) FROM attempt a JOIN question q ON q.pk = a.question WHERE a.setting "
-        f"= ? AND a.sample < ? AND {active}"
+    counts = (
+        library.value(
+            "SELECT sum((SELECT count(*) FROM attempt a WHERE a.setting = ? AND a.question = m.question "
+            f"AND a.sample < ?)) FROM member m WHERE {condition}",
+            (setting.pk, samples),
+        )
+        for condition in active(sets).values()
     )
-    return int(library.value(sql, (setting.pk, samples)))
+    return sum(count or 0 for count in counts)
+
+
+def key_bounds(library: Library, settings_: Sequence[int]) -> tuple[int | None, int | None]:
+    """Return the first and the last key of these settings' attempts."""
+    marks = ",".join("?" * len(settings_))
+    first, last = library.all(f"SELECT min(pk), max(pk) FROM attempt WHERE setting IN ({marks})", settings_)[0]
+    return first, last
 
 
 def next_sample(library: Library, setting: Setting, question: int) -> int:

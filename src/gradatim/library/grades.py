@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from gradatim.library.attempts import Setting
     from gradatim.library.store import Library, Row
 
-_PAGE = 20_000
+QUESTIONS = 5000
+"""Question keys whose attempts are read at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,22 +92,14 @@ def evidence(library: Library, setting: Setting, prm: int | None) -> Iterator[tu
         "SELECT a.question, a.sample, "
         "(SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1), "
         "(SELECT x.mean FROM score x WHERE x.attempt = a.pk AND x.prm = ?) "
-        f"FROM attempt a WHERE a.setting = ? AND a.question > ? ORDER BY a.question, a.sample LIMIT {_PAGE}"
+        "FROM attempt a WHERE a.setting = ? AND a.question > ? AND a.question <= ? ORDER BY a.question, a.sample"
     )
-    last, page_size = 0, _PAGE
-    while True:
-        page = library.all(sql.replace(f"LIMIT {_PAGE}", f"LIMIT {page_size}"), (prm, setting.pk, last))
-        groups = [(pk, list(rows)) for pk, rows in itertools.groupby(page, key=lambda row: row[0])]
-        if len(page) == page_size:
-            groups.pop()  # its samples may go on past the page
-            if not groups:
-                page_size *= 2
-                continue
-        for pk, rows in groups:
+    last = library.value("SELECT max(question) FROM attempt WHERE setting = ?", (setting.pk,)) or 0
+    # By windows of questions, so that no page ends inside one.
+    for after in range(0, last, QUESTIONS):
+        page = library.all(sql, (prm, setting.pk, after, after + QUESTIONS))
+        for pk, rows in itertools.groupby(page, key=lambda row: row[0]):
             yield pk, [AttemptEvidence(sample=row[1], outcome=row[2], score=row[3]) for row in rows]
-        if len(page) < page_size:
-            return
-        last = groups[-1][0]
 
 
 def write(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:

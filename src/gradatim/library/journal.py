@@ -52,6 +52,10 @@ class Journal(Generic[T]):
     def put(self, item: T) -> None:
         """Hand over one item. Raises what made the last commit fail; the item is kept for the next try all the same."""
         self._queue.put(item)
+        self.check()
+
+    def check(self) -> None:
+        """Raise what made the last commit fail, for a caller that waits for a commit and puts nothing meanwhile."""
         if self._crash is not None:
             raise self._crash
         if self._error is not None:
@@ -61,10 +65,7 @@ class Journal(Generic[T]):
         """Commit what is left. Raises `SetupError` with the number of items that could not be written."""
         self._queue.put(_Close())
         self._thread.join()
-        if self._crash is not None:
-            raise self._crash
-        if self._error is not None:
-            raise self._error
+        self.check()
 
     def _run(self) -> None:
         try:

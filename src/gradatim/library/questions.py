@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradatim.errors import UsageError
+from gradatim.library.paging import PAGE, paged
 from gradatim.library.text import pack, unpack
 from gradatim.types import Domain, Question
 
@@ -15,16 +17,11 @@ if TYPE_CHECKING:
 
     from gradatim.library.store import Library
 
-PAGE = 2000
-"""Questions per page: a reader holds its snapshot for one page only, so the write-ahead log can be folded back."""
-
-ACTIVE = """
-    EXISTS (SELECT 1 FROM member m WHERE m.question = q.pk AND m.question_set IN ({sets}))
-    AND (NOT EXISTS (SELECT 1 FROM exclusion e WHERE e.question = q.pk)
-         OR EXISTS (SELECT 1 FROM member m JOIN question_set s ON s.pk = m.question_set
-                    WHERE m.question = q.pk AND s.purpose = 'eval'))
-"""
-"""Questions of the sets that are to be worked on: an excluded one counts only where it is in an evaluation set."""
+_NOT_EXCLUDED = (
+    "(NOT EXISTS (SELECT 1 FROM exclusion e WHERE e.question = m.question) "
+    "OR EXISTS (SELECT 1 FROM question_set s CROSS JOIN member o ON o.question_set = s.pk "
+    "AND o.question = m.question WHERE s.purpose = 'eval'))"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,24 +144,51 @@ def _question(
     )
 
 
-def pages(library: Library, sets_: Sequence[QuestionSet]) -> Iterator[dict[int, Question]]:
-    """All active questions of the sets, a page at a time, in the order they came."""
-    last = 0
-    active = ACTIVE.format(sets=",".join(str(one.pk) for one in sets_))
-    while True:
-        pks = [
-            row[0]
-            for row in library.all(
-                f"SELECT q.pk FROM question q WHERE q.pk > ? AND {active} ORDER BY q.pk LIMIT {PAGE}", (last,)
+def active(sets_: Sequence[QuestionSet]) -> dict[int, str]:
+    """Say in SQL, for each set's key, which rows of `member m` are questions to be worked on.
+
+    An excluded question is one only where it is in an evaluation set. A question of several sets meets the first one's
+    condition alone, so that counts of the sets add up. Each starts from the set, so a small one costs little in a large
+    library.
+    """
+    conditions: dict[int, str] = {}
+    for one in sets_:
+        if one.pk in conditions:
+            continue
+        condition = f"m.question_set = {one.pk}"
+        if conditions:
+            before = ",".join(map(str, conditions))
+            condition += (
+                f" AND NOT EXISTS (SELECT 1 FROM member n WHERE n.question_set IN ({before}) "
+                "AND n.question = m.question)"
             )
-        ]
-        if not pks:
-            return
-        yield many(library, pks)
-        last = pks[-1]
+        conditions[one.pk] = condition if one.purpose == "eval" else f"{condition} AND {_NOT_EXCLUDED}"
+    return conditions
+
+
+def bounds(library: Library, set_pk: int) -> tuple[int | None, int | None]:
+    """Return the first and the last question key of a set."""
+    first, last = (
+        library.value(f"SELECT {which}(question) FROM member WHERE question_set = ?", (set_pk,))
+        for which in ("min", "max")
+    )
+    return first, last
+
+
+def pages(library: Library, sets_: Sequence[QuestionSet]) -> Iterator[dict[int, Question]]:
+    """All active questions of the sets, a page at a time, set after set in the order they came."""
+    for set_pk, condition in active(sets_).items():
+        sql = (
+            f"SELECT m.question FROM member m WHERE {condition} AND m.question > ? AND m.question <= ? "
+            "ORDER BY m.question"
+        )
+        keys = (row[0] for row in paged(library, sql, (), bounds(library, set_pk)))
+        while page := list(itertools.islice(keys, PAGE)):
+            yield many(library, page)
 
 
 def count_active(library: Library, sets_: Sequence[QuestionSet]) -> int:
     """How many questions of the sets are to be worked on."""
-    active = ACTIVE.format(sets=",".join(str(one.pk) for one in sets_))
-    return int(library.value(f"SELECT count(*) FROM question q WHERE {active}"))
+    return sum(
+        int(library.value(f"SELECT count(*) FROM member m WHERE {condition}")) for condition in active(sets_).values()
+    )

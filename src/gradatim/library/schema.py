@@ -197,8 +197,8 @@ CREATE TABLE curation (
 CREATE VIEW questions AS
 SELECT q.id, q.domain, unpack(t.prompt) AS prompt, q.reference, unpack(t.solution) AS solution, q.source,
        unpack(t.extra) AS extra,
-       (SELECT group_concat(s.name) FROM member m JOIN question_set s ON s.pk = m.question_set
-        WHERE m.question = q.pk) AS sets,
+       (SELECT group_concat(s.name) FROM question_set s CROSS JOIN member m ON m.question_set = s.pk
+        AND m.question = q.pk) AS sets,
        (SELECT group_concat(reason) FROM exclusion e WHERE e.question = q.pk) AS excluded
 FROM question q JOIN question_text t ON t.question = q.pk;
 CREATE VIEW attempts AS

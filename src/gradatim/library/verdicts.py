@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gradatim.library.attempts import key_bounds, settings
+from gradatim.library.paging import paged
 from gradatim.library.text import pack, unpack
 from gradatim.reasoning import split_reasoning
 
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from gradatim.library.attempts import Setting
     from gradatim.library.store import Library
     from gradatim.types import Domain, Role, StepScores, Verdict
-
-PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +60,16 @@ def find_checker(library: Library, name: str, version: str) -> int | None:
 
 def unjudged(library: Library, domain: Domain, checker: int, *, role: Role | None = None) -> Iterator[Unjudged]:
     """Attempts of the domain without a verdict of this checker, a page at a time."""
+    pks = [one.pk for one in settings(library, role)]
     sql = (
         "SELECT a.pk, a.question, a.setting, a.finish_reason, t.content, t.reasoning, q.reference "
-        "FROM attempt a JOIN question q ON q.pk = a.question JOIN attempt_text t ON t.attempt = a.pk "
-        "WHERE a.pk > ? AND q.domain = ? AND (? IS NULL OR (SELECT role FROM setting s WHERE s.pk = a.setting) = ?) "
-        f"AND NOT EXISTS (SELECT 1 FROM verdict v WHERE v.attempt = a.pk AND v.checker = ?) ORDER BY a.pk LIMIT {PAGE}"
+        "FROM attempt a CROSS JOIN question q ON q.pk = a.question CROSS JOIN attempt_text t ON t.attempt = a.pk "
+        f"WHERE +a.setting IN ({','.join(map(str, pks))}) "
+        "AND NOT EXISTS (SELECT 1 FROM verdict v WHERE v.attempt = a.pk AND v.checker = ?) "
+        "AND q.domain = ? AND a.pk > ? AND a.pk <= ? ORDER BY a.pk"
     )
-    last = 0
-    while page := library.all(sql, (last, domain, role, role, checker)):
-        yield from (_unjudged(*row) for row in page)
-        last = page[-1][0]
+    for row in paged(library, sql, (checker, domain), key_bounds(library, pks)):
+        yield _unjudged(*row)
 
 
 def by_attempt(library: Library, pks: Sequence[int]) -> list[Unjudged]:
@@ -134,20 +134,17 @@ class Unscored:
 def unscored(library: Library, setting: Setting, prm: int) -> Iterator[Unscored]:
     """Attempts of the setting whose newest verdict is `wrong` and that this PRM has not scored, a page at a time."""
     sql = (
-        "SELECT a.pk, a.question, p.prompt, t.content, t.reasoning FROM attempt a "
-        "JOIN question_text p ON p.question = a.question JOIN attempt_text t ON t.attempt = a.pk "
-        "WHERE a.setting = ? AND (a.question, a.sample) > (?, ?) "
+        "SELECT a.pk, a.question, p.prompt, t.content, t.reasoning FROM attempt a CROSS JOIN question_text p "
+        "ON p.question = a.question CROSS JOIN attempt_text t ON t.attempt = a.pk "
+        "WHERE +a.setting = ? "
         "AND (SELECT outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1) = 'wrong' "
         "AND NOT EXISTS (SELECT 1 FROM score x WHERE x.attempt = a.pk AND x.prm = ?) "
-        f"ORDER BY a.question, a.sample LIMIT {PAGE}"
+        "AND a.pk > ? AND a.pk <= ? ORDER BY a.pk"
     )
-    last = (0, 0)
-    while page := library.all(sql, (setting.pk, *last, prm)):
-        for pk, question, prompt, content, reasoning in page:
-            answer = split_reasoning(unpack(content), unpack(reasoning))[1]
-            yield Unscored(pk=pk, question=question, prompt=unpack(prompt), answer=answer)
-        last_pk = page[-1][0]
-        last = library.all("SELECT question, sample FROM attempt WHERE pk = ?", (last_pk,))[0]
+    rows = paged(library, sql, (setting.pk, prm), key_bounds(library, [setting.pk]))
+    for pk, question, prompt, content, reasoning in rows:
+        answer = split_reasoning(unpack(content), unpack(reasoning))[1]
+        yield Unscored(pk=pk, question=question, prompt=unpack(prompt), answer=answer)
 
 
 def write_scores(connection: sqlite3.Connection, attempt: int, prm: int, scores: StepScores) -> None:

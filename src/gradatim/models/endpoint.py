@@ -229,7 +229,7 @@ class Endpoint:
     def _new_session(self) -> aiohttp.ClientSession:
         """Open a session on the running loop. The engine bounds how many requests run, so the connector does not."""
         import aiohttp  # noqa: PLC0415 - importing gradatim must stay cheap
-        from yarl import URL  # noqa: PLC0415
+        from yarl import URL  # noqa: PLC0415 - slow to load
 
         headers = {"Content-Type": "application/json", "User-Agent": "gradatim"}
         if self._key:

@@ -1,6 +1,6 @@
 """Attempt: a model answers every question of the chosen sets, each sample that is not in the library yet.
 
-The paper's first step (section 3.1: the base model answers the pool, and, for P_eval, the evaluation set). A rerun asks
+The first step of arXiv 2504.11919: the base model answers the pool and, for P_eval, the evaluation set. A rerun asks
 for what is missing and nothing else; a fault is kept as a fault and asked again by the next run.
 """
 
@@ -18,7 +18,7 @@ from gradatim.types import Role
 from gradatim.work.asking import Asking, request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gradatim.library.attempts import Setting
     from gradatim.library.questions import QuestionSet
@@ -49,6 +49,8 @@ class AttemptResult:
     seconds: float
     stopped: str = ""
     """The limit that ended the run early; empty where none did."""
+    notes: tuple[str, ...] = ()
+    """What was found out about the server: a field that it does not take, say."""
 
     @property
     def left(self) -> int:
@@ -109,7 +111,23 @@ def attempt(
         cost=asking.cost if price else None,
         seconds=stats.seconds,
         stopped=stopped,
+        notes=asking.notes,
     )
+
+
+def _failed_last(
+    library: Library, setting: Setting, sets: Sequence[QuestionSet], samples: int
+) -> Iterator[tuple[int, list[int]]]:
+    """Give what is missing; questions that had a fault before come last.
+
+    A server may refuse some of them for ever: they must not keep each run from what is behind them.
+    """
+    sql = "SELECT DISTINCT question FROM fault WHERE setting = ? AND stage = 'attempt' AND question IS NOT NULL"
+    failed = {row[0] for row in library.all(sql, (setting.pk,))}
+    for last in (False, True) if failed else (False,):
+        for question, missing in attempts.missing(library, setting, sets, samples):
+            if (question in failed) is last:
+                yield question, missing
 
 
 class _Missing:
@@ -125,7 +143,7 @@ class _Missing:
     ) -> None:
         self._library = library
         self._sampling = sampling
-        self._missing = attempts.missing(library, setting, sets, settings.samples)
+        self._missing = _failed_last(library, setting, sets, settings.samples)
         self._left = settings.limit
         self._page: deque[tuple[int, list[int]]] = deque()
         self._ready: deque[Request] = deque()

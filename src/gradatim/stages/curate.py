@@ -64,9 +64,11 @@ def curate(library: Library, name: str, settings: CurateSettings | None = None) 
     decisions: list[Curated] = []
     kept = Counter[int]()
     through: set[int] = set()
+    never = draws.undrawable(library)
     for row in rows:
         level, question, attempt = row[0], row[2], row[3]
-        reason = _reason(library, row, settings)
+        # Excluded after the draw was made: an evaluation set came later.
+        reason = "question_excluded" if question in never else _reason(library, row, settings)
         if not reason and question in through:
             reason = "another_kept"
         elif not reason and kept[level] >= draw.quotas.get(level, 0):

@@ -52,6 +52,13 @@ def export(library: Library, name: str, settings: ExportSettings | None = None) 
     kept = _kept(library, draw)
     if not kept:
         raise UsageError(f"No chain of {draw.name!r} is kept yet. Run first: gradatim curate {draw.name}")
+    never = draws.undrawable(library)
+    late = sum(row[3] in never for row in kept)
+    if late:
+        raise UsageError(
+            f"{late} chains of {draw.name!r} answer questions that were excluded since: an evaluation set holds "
+            f"them. Leave them out: gradatim curate {draw.name}"
+        )
     out = Path(settings.out)
     shape, thinking = Shape(settings.format), Thinking(settings.thinking)
     columns = [Column(column) for column in settings.columns]
@@ -82,9 +89,9 @@ def export(library: Library, name: str, settings: ExportSettings | None = None) 
 
 
 def _kept(library: Library, draw: Draw) -> list[Row]:
-    """Kept chains (question id, attempt key, level) in the draw's seeded order, levels mixed."""
+    """Kept chains (question id, attempt key, level, question key) in the draw's seeded order, levels mixed."""
     rows = library.all(
-        "SELECT q.id, c.attempt, c.level FROM chain c JOIN attempt a ON a.pk = c.attempt JOIN "
+        "SELECT q.id, c.attempt, c.level, q.pk FROM chain c JOIN attempt a ON a.pk = c.attempt JOIN "
         "question q ON q.pk = a.question "
         "WHERE c.draw = ? AND c.kept",
         (draw.pk,),
@@ -94,7 +101,7 @@ def _kept(library: Library, draw: Draw) -> list[Row]:
 
 
 def _examples(library: Library, kept: list[Row], system: str) -> Iterator[Example]:
-    for id_, attempt, level in kept:
+    for id_, attempt, level, _ in kept:
         row = library.all(
             "SELECT p.prompt, t.content, t.reasoning, q.source, s.model, q.reference FROM attempt "
             "a JOIN attempt_text t ON t.attempt = a.pk "
@@ -165,8 +172,8 @@ def _provenance(library: Library, draw: Draw) -> tuple[tuple[str, str], ...]:
         (draw.pk,),
     )
     checkers = library.all(
-        "SELECT DISTINCT k.name, k.version FROM chain c JOIN verdict v ON v.attempt = "
-        "c.attempt JOIN checker k ON k.pk = v.checker "
+        "SELECT DISTINCT k.name, k.version FROM chain c JOIN checker k ON k.pk = "
+        "(SELECT max(v.checker) FROM verdict v WHERE v.attempt = c.attempt) "
         "WHERE c.draw = ? AND c.kept ORDER BY k.name, k.version",
         (draw.pk,),
     )

@@ -1,7 +1,7 @@
 """Grade: the PRM scores what is wrong and not scored yet, then every question's evidence becomes a level.
 
-Arxiv 2504.11919, section 3.1, and our rule `rate`. Scores cost something and are kept; levels are derived from them, so
-another rule or other cuts call no model.
+The grading of arXiv 2504.11919 (rule `paper`), and our rule `rate`. Scores cost something and are kept; levels are
+derived from them, so another rule or other cuts call no model.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gradatim.config import GradeSettings
 from gradatim.errors import UsageError
 from gradatim.library import attempts, grades, verdicts
 from gradatim.library.attempts import NewFault
-from gradatim.method.levels import Evidence, PaperRule, RateRule, quantile_cuts, reachable_levels
+from gradatim.method.levels import Evidence, NoLevel, PaperRule, RateRule, quantile_cuts, reachable_levels
 from gradatim.method.levels import grade as level_of
 from gradatim.prm import Solution
 from gradatim.progress import Progress, Tick, silent
-from gradatim.types import Outcome, Role, StepScores
+from gradatim.types import Fault, Outcome, Role, StepScores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from gradatim.library.grades import AttemptEvidence, GradingRow
     from gradatim.library.store import Library, Row
     from gradatim.prm import PRM
-    from gradatim.types import Fault
 
 _BATCH = 200
 _GRADES = 5000
@@ -66,6 +65,8 @@ class GradeResult:
     """Attempts that the PRM scored in this run."""
     unscored: dict[str, int]
     """Attempts that it could not score, and faults, per reason."""
+    faults: dict[str, int]
+    """The faults among them: these are tried again by the next run."""
     warning: str = ""
     """What makes these levels less than they seem."""
 
@@ -97,22 +98,20 @@ def grade(
 def _grade_setting(
     library: Library, setting: Setting, settings: GradeSettings, prm: PRM | None, progress: Progress
 ) -> GradeResult:
-    prm_pk = _known_prm(library, setting) if prm is None else verdicts.ensure_prm(library, prm.name, prm.version)
-    scored, unscored = (
-        (0, Counter[str]()) if prm is None or prm_pk is None else _score(library, setting, prm, prm_pk, progress)
-    )
+    done = _Scored()
+    if prm is None:
+        prm_pk = _known_prm(library, setting)
+    else:
+        prm_pk = verdicts.ensure_prm(library, prm.name, prm.version)
+        _score(library, setting, prm, prm_pk, done, progress)
+    if prm_pk is None and settings.rule == "paper":
+        _check_scored(library, setting)
     rule = _rule(library, setting, settings, prm_pk)
     rule_settings = json.dumps(
         {"cuts": list(rule.cuts), "prior": list(rule.prior), "mass": rule.mass, "asked": settings.cuts}
     )
     grading = grades.ensure_grading(library, setting, prm_pk, settings.rule, rule_settings)
     reasons = _derive(library, setting, grading, rule, progress)
-    if settings.rule == "paper" and prm_pk is None and reasons["no_score"]:
-        raise UsageError(
-            f"The rule paper needs the PRM's scores for {reasons['no_score']} questions that "
-            f"{setting.model} got wrong. "
-            "Add a [prm] to gradatim.toml, or grade by pass rate alone: gradatim grade --rule rate"
-        )
     lines = tuple(
         LevelLine(
             level=row[0], questions=row[1], score=row[2], attempts=row[3], pass_rate=row[4] / row[3] if row[3] else None
@@ -127,8 +126,9 @@ def _grade_setting(
         cuts=rule.cuts,
         levels=lines,
         ungraded=dict(reasons),
-        scored=scored,
-        unscored=dict(unscored),
+        scored=done.scored,
+        unscored=dict(done.unscored + done.faults),
+        faults=dict(done.faults),
         warning=_warning(library, setting, rule, prm_pk),
     )
 
@@ -143,7 +143,36 @@ def _known_prm(library: Library, setting: Setting) -> int | None:
     return None if found is None else int(found)
 
 
-def _score(library: Library, setting: Setting, prm: PRM, prm_pk: int, progress: Progress) -> tuple[int, Counter[str]]:
+def _check_scored(library: Library, setting: Setting) -> None:
+    """Raise `UsageError` where the rule paper needs scores and no PRM has given any."""
+    found = (_paper_evidence(found) for _, found in grades.evidence(library, setting, None))
+    wrong = sum(one.first is Outcome.WRONG for one in found)
+    if wrong:
+        raise UsageError(
+            f"The rule paper needs the PRM's scores for {wrong} questions that {setting.model} got wrong. "
+            "Add a [prm] to gradatim.toml, or grade by pass rate alone: gradatim grade --rule rate"
+        )
+
+
+@dataclass(slots=True)
+class _Scored:
+    """What the PRM did in this run."""
+
+    scored: int = 0
+    unscored: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+
+    def count(self, result: StepScores | Fault) -> None:
+        """Count one result."""
+        if isinstance(result, Fault):
+            self.faults[result.reason] += 1
+        elif result.reason:
+            self.unscored[result.reason] += 1
+        else:
+            self.scored += 1
+
+
+def _score(library: Library, setting: Setting, prm: PRM, prm_pk: int, done: _Scored, progress: Progress) -> None:
     """Have the PRM score every wrong attempt that lacks scores; each batch is durable before the next."""
     total = library.value(
         "SELECT count(*) FROM attempt a WHERE a.setting = ? AND (SELECT outcome FROM verdict v WHERE v.attempt = a.pk "
@@ -151,7 +180,8 @@ def _score(library: Library, setting: Setting, prm: PRM, prm_pk: int, progress: 
         "WHERE x.attempt = a.pk AND x.prm = ?)",
         (setting.pk, prm_pk),
     )
-    scored, reasons = 0, Counter[str]()
+    if not total:
+        return  # a PRM that is not needed is not loaded
     batch: list[tuple[int, StepScores | Fault]] = []
 
     def solutions() -> Iterator[Solution]:
@@ -164,33 +194,33 @@ def _score(library: Library, setting: Setting, prm: PRM, prm_pk: int, progress: 
                 if isinstance(result, StepScores):
                     verdicts.write_scores(connection, attempt, prm_pk, result)
                 else:
-                    attempts.write_fault(
-                        connection,
-                        NewFault(
-                            stage="grade",
-                            fault=result,
-                            question=None,
-                            setting=setting.pk,
-                            sample=None,
-                            attempt=attempt,
-                            made_at=time.time(),
-                        ),
-                    )
+                    attempts.write_fault(connection, _fault(setting, attempt, result))
         batch.clear()
 
+    found = prm.score(solutions())
     try:
-        for attempt, result in prm.score(solutions()):
+        for attempt, result in found:
             batch.append((attempt, result))
-            if result.reason:
-                reasons[result.reason] += 1
-            else:
-                scored += 1
+            done.count(result)
             if len(batch) >= _BATCH:
                 save()
-            progress("grade", Tick(done=scored, total=total, faults=reasons.total()))
+            progress("grade", Tick(done=done.scored + done.unscored.total(), total=total, faults=done.faults.total()))
     finally:
         save()
-    return scored, reasons
+        # What it has running (requests, threads) ends now, not when the garbage collector comes by.
+        getattr(found, "close", lambda: None)()
+
+
+def _fault(setting: Setting, attempt: int, fault: Fault) -> NewFault:
+    return NewFault(
+        stage="grade",
+        fault=fault,
+        question=None,
+        setting=setting.pk,
+        sample=None,
+        attempt=attempt,
+        made_at=time.time(),
+    )
 
 
 def _rule(library: Library, setting: Setting, settings: GradeSettings, prm_pk: int | None) -> PaperRule | RateRule:
@@ -220,8 +250,10 @@ def _derive(
     for question, found in grades.evidence(library, setting, grading.prm):
         evidence = summed(found)
         result = level_of(evidence, rule)
+        # There are attempts of every question here: what has none that counts was not judged yet.
+        reason = "not_verified" if result.reason == NoLevel.NO_ATTEMPT else result.reason
         if result.level is None:
-            reasons[result.reason] += 1
+            reasons[reason] += 1
         rows.append(
             (
                 grading.pk,
@@ -234,7 +266,7 @@ def _derive(
                 evidence.wrong,
                 evidence.undecided,
                 evidence.score,
-                result.reason,
+                reason,
             )
         )
         if len(rows) >= _GRADES:
@@ -277,7 +309,8 @@ def _counted(found: list[AttemptEvidence], first: Outcome | None, score: float |
 
 def _warning(library: Library, setting: Setting, rule: PaperRule | RateRule, prm_pk: int | None) -> str:
     """Say which levels these attempts cannot reach."""
-    most = library.value("SELECT max(sample) + 1 FROM attempt WHERE setting = ?", (setting.pk,)) or 1
+    sql = "SELECT max(n) FROM (SELECT count(*) AS n FROM attempt WHERE setting = ? GROUP BY question)"
+    most = library.value(sql, (setting.pk,)) or 1
     missing = sorted(set(range(6)) - set(reachable_levels(int(most), rule, scored=prm_pk is not None)))
     if not missing:
         return ""

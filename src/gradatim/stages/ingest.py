@@ -3,14 +3,16 @@
 A row is dropped, with a reason and its text, where it cannot be read, is a duplicate or near duplicate, or its
 reference does not pass its own checker. A question that shares a passage with an evaluation set is kept and excluded,
 with the passage, whichever of the two came first. Streams: a pool larger than memory ingests; a rerun adds only what
-is new.
+is new. Near duplicates are looked for among the pool questions that were themselves read with `near` on.
 """
 
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,18 +20,20 @@ import msgspec
 
 from gradatim.checkers.choice import ChoiceChecker
 from gradatim.checkers.math import MathChecker
+from gradatim.errors import UsageError
 from gradatim.formats import presets
 from gradatim.formats.fields import question_fields
 from gradatim.formats.jsontext import encode
 from gradatim.formats.read import rows
 from gradatim.formats.row import BadRow, Row
-from gradatim.library import questions
+from gradatim.library import attempts, questions
+from gradatim.library.attempts import NewFault
 from gradatim.library.questions import Dropped
 from gradatim.library.text import unpack
 from gradatim.method.contamination import NgramIndex
-from gradatim.method.near import bands, near_duplicate
+from gradatim.method.near import bands, near_duplicate, scheme
 from gradatim.progress import Progress, Tick, silent
-from gradatim.types import Domain, Outcome, Question, content_id
+from gradatim.types import Boundary, Domain, Fault, Outcome, Question, content_id
 
 if TYPE_CHECKING:
     import sqlite3
@@ -61,6 +65,8 @@ class IngestResult:
     """Questions of pools that were found to share a passage with an evaluation set in this run."""
     unchanged: bool = False
     """The same file was read before with the same settings, and was not read again."""
+    faults: dict[str, int] = field(default_factory=dict)
+    """Rows whose reference the checker could not look at, per reason; they are no questions yet, and tried again."""
 
 
 def ingest(
@@ -68,14 +74,20 @@ def ingest(
 ) -> IngestResult:
     """Read the source into the library's set; with `again=False` not where the same file was read the same way before.
 
-    Raises `UsageError` where the source is missing, empty, unreadable or of no known shape; nothing is written then.
+    Raises `UsageError` where the source is missing, empty or of no known shape, or a setting cannot be; nothing is
+    written then. A source that turns out to be torn while it is read raises it too, and the rows before that are kept.
     """
+    _check(settings)
     fingerprint = _fingerprint(settings)
-    if not again and _read_before(library, settings.set, fingerprint):
+    done_before = _read_before(library, settings.set, fingerprint)
+    if not again and done_before:
         return IngestResult(set=settings.set, preset="", added=0, already=0, dropped={}, excluded=0, unchanged=True)
     source = iter(rows(settings.path, format=settings.format, split=settings.split, config_name=settings.config_name))
     head = list(itertools.islice(source, _SAMPLE))
-    preset = presets.recognise([row for row in head if isinstance(row, Row)], settings.fields)
+    try:
+        preset = presets.recognise([row for row in head if isinstance(row, Row)], settings.fields)
+    except UsageError as error:
+        raise UsageError(f"{settings.path}: {error}") from error
     intake = _Intake(library, settings, preset)
     try:
         done = 0
@@ -84,30 +96,43 @@ def ingest(
                 for row in batch:
                     intake.take(connection, row)
             done += len(batch)
-            progress("ingest", Tick(done=done, total=None, faults=sum(intake.dropped.values())))
+            progress("ingest", Tick(done=done, total=None, faults=intake.dropped.total() + intake.faults.total()))
     finally:
         intake.close()
-    with library.transaction() as connection:
-        values = (intake.set_pk, fingerprint, settings.path, preset.describe())
-        connection.execute("INSERT OR REPLACE INTO ingested VALUES (?, ?, ?, ?)", values)
-    excluded = intake.excluded + (
-        _screen_pools(library, settings) if settings.purpose == "eval" and intake.added else 0
-    )
+    # Also where nothing was added but an earlier run was killed before it came to this.
+    if settings.purpose == "eval" and (intake.added or not done_before):
+        intake.excluded += _screen_pools(library, settings)
+    if not intake.faults:
+        with library.transaction() as connection:
+            values = (intake.set_pk, fingerprint, settings.path, preset.describe())
+            connection.execute("INSERT OR REPLACE INTO ingested VALUES (?, ?, ?, ?)", values)
     return IngestResult(
         set=settings.set,
         preset=preset.describe(),
         added=intake.added,
         already=intake.already,
         dropped=dict(intake.dropped.most_common()),
-        excluded=excluded,
+        excluded=intake.excluded,
+        faults=dict(intake.faults.most_common()),
     )
 
 
+def _check(settings: IngestSettings) -> None:
+    """Raise `UsageError` for a setting that cannot be, before a row is read."""
+    if not settings.set.strip():
+        raise UsageError("A set needs a name: --set NAME")
+    if settings.near is not None and not 0 <= settings.near <= 1:
+        raise UsageError(f"near is a similarity from 0 (off) to 1, not {settings.near:g}.")
+    if settings.ngram:
+        NgramIndex(words=settings.ngram)
+
+
 def _fingerprint(settings: IngestSettings) -> str:
-    """Name a source as it is now: its settings and, of a file, its size and time of change."""
-    path = Path(settings.path)
-    state = "" if not path.is_file() else f"{path.stat().st_size} {path.stat().st_mtime_ns}"
-    return content_id(msgspec.json.encode(settings, order="sorted").decode(), state)
+    """Name a source as it is now: its settings and, of files, their sizes and times of change."""
+    path = Path(settings.path).expanduser()
+    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    states = [f"{one} {one.stat().st_size} {one.stat().st_mtime_ns}" for one in files if one.is_file()]
+    return content_id(msgspec.json.encode(settings, order="sorted").decode(), *states)
 
 
 def _read_before(library: Library, set_name: str, fingerprint: str) -> bool:
@@ -127,16 +152,21 @@ class _Intake:
     def __init__(self, library: Library, settings: IngestSettings, preset: Preset) -> None:
         self._settings = settings
         self._preset = preset
-        self._domain = preset.domain if preset.name != "custom" else Domain(settings.domain)
+        # The user's word counts where the rows' shape says nothing: options may stand in the prompt already.
+        self._domain = Domain.CHOICE if preset.domain is Domain.CHOICE else Domain(settings.domain)
         self._checker: MathChecker | ChoiceChecker = MathChecker() if self._domain is Domain.MATH else ChoiceChecker()
         self._index = _evaluation_index(library, settings.ngram) if settings.purpose == "pool" else None
+        self._near_on = bool(settings.near) and settings.purpose == "pool"
         with library.transaction() as connection:
             self.set_pk = questions.ensure_set(connection, settings.set, settings.purpose)
+        if self._near_on:
+            _band_anew(library)
         self._seen = bytearray()
         """One byte per question key: whether a row of this run was it."""
         self._bodies: Counter[str] = Counter()
         self.added = self.already = self.excluded = 0
         self.dropped: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
 
     def close(self) -> None:
         """End the checker's workers."""
@@ -157,54 +187,63 @@ class _Intake:
             source=row.place,
             extra=fields.extra,
         )
+        try:
+            self._consider(connection, row, question)
+        except RuntimeError as error:
+            # The item boundary: the checker failed, not the row. It is kept as a fault, and the next run looks again.
+            self._fault(connection, row, error)
+
+    def _consider(self, connection: sqlite3.Connection, row: Row | BadRow, question: Question) -> None:
         there = connection.execute("SELECT pk, reference FROM question WHERE id = ?", (question.id,)).fetchone()
         if there is not None:
             self._meet_again(connection, row, question, *there)
             return
-        verdict = self._checker.check_reference(question.reference)
-        if verdict.outcome is not Outcome.CORRECT:
-            self._drop(
-                connection, row, verdict.reason, f"reference {question.reference[:200]!r} does not pass its own checker"
-            )
+        unstorable = _unstorable(question.reference)
+        verdict = None if unstorable else self._checker.check_reference(question.reference)
+        if verdict is None or verdict.outcome is not Outcome.CORRECT:
+            reason = unstorable if verdict is None else verdict.reason
+            detail = f"reference {question.reference[:200]!r} does not pass its own checker"
+            self._drop(connection, row, reason, detail)
             return
-        keys = bands(question.prompt) if self._settings.near and self._settings.purpose == "pool" else ()
+        keys = bands(question.prompt) if self._near_on else ()
         twin = self._near(connection, question, keys)
         if twin:
             self._drop(connection, row, "near_duplicate", twin)
             return
-        self._add(connection, question, keys)
-
-    def _add(self, connection: sqlite3.Connection, question: Question, keys: tuple[int, ...]) -> None:
         pk = questions.add(connection, self.set_pk, question)
         connection.executemany("INSERT OR IGNORE INTO near_band VALUES (?, ?)", [(key, pk) for key in keys])
         self._mark(pk)
         self.added += 1
-        match = self._index.match(question.prompt) if self._index else None
+        self._decontaminate(connection, pk, question.prompt)
+
+    def _decontaminate(self, connection: sqlite3.Connection, pk: int, prompt: str) -> None:
+        match = self._index.match(prompt) if self._index else None
         if match is not None:
-            questions.exclude(connection, pk, "contaminated", f"{match.name}: {match.text}")
-            self.excluded += 1
+            self.excluded += _exclude(connection, pk, f"{match.name}: {match.text}")
 
     def _meet_again(
         self, connection: sqlite3.Connection, row: Row | BadRow, question: Question, pk: int, reference: str
     ) -> None:
         """The question is in the library: in this set already, in another set, or twice in this source."""
         if reference != question.reference and not self._same(reference, question.reference):
-            self._drop(
-                connection,
-                row,
-                "conflicting_reference",
-                f"{question.id} has the reference {reference!r}, this row {question.reference!r}",
-            )
-        elif self._marked(pk):
+            detail = f"{question.id} has the reference {reference!r}, this row {question.reference!r}"
+            self._drop(connection, row, "conflicting_reference", detail)
+            return
+        if self._marked(pk):
             self._drop(connection, row, "duplicate", f"same prompt as {question.id}")
-        elif questions.join(connection, self.set_pk, pk):
+            return
+        self._mark(pk)
+        if questions.join(connection, self.set_pk, pk):
             self.added += 1
+            self._decontaminate(connection, pk, question.prompt)
         else:
             self.already += 1
-        self._mark(pk)
 
     def _same(self, one: str, other: str) -> bool:
-        return isinstance(self._checker, MathChecker) and self._checker.compare(one, other).outcome is Outcome.CORRECT
+        if isinstance(self._checker, MathChecker):
+            return self._checker.compare(one, other).outcome is Outcome.CORRECT
+        letters = [self._checker.check_reference(reference).answer for reference in (one, other)]
+        return letters[0] == letters[1]
 
     def _near(self, connection: sqlite3.Connection, question: Question, keys: tuple[int, ...]) -> str:
         """Return a word about the first question in the library that this one nearly repeats, or nothing."""
@@ -212,27 +251,43 @@ class _Intake:
             return ""
         marks = ",".join("?" * len(keys))
         found = connection.execute(
-            "SELECT DISTINCT q.id, t.prompt FROM near_band n JOIN question q ON q.pk = n.question "
-            f"JOIN question_text t ON t.question = q.pk WHERE n.band IN ({marks}) LIMIT 50",
+            "SELECT DISTINCT q.pk, q.id, t.prompt FROM near_band n JOIN question q ON q.pk = n.question "
+            f"JOIN question_text t ON t.question = q.pk WHERE n.band IN ({marks}) ORDER BY q.pk LIMIT 50",
             keys,
         )
-        for id_, prompt in found:
+        for _, id_, prompt in found:
             similarity = near_duplicate(question.prompt, unpack(prompt), self._settings.near or 1.0)
             if similarity is not None:
                 return f"{id_} (similarity {similarity:.2f})"
         return ""
 
     def _drop(self, connection: sqlite3.Connection, row: Row | BadRow, reason: str, detail: str) -> None:
+        """List the row. Its id is its file, reason and content, counted where the same comes again: no position."""
         body = row.text if isinstance(row, BadRow) else encode(dict(row.data)).decode()
-        key = content_id(reason, body)
+        key = content_id(row.place.rpartition(":")[0], reason, body)
         self._bodies[key] += 1
         row_id = content_id(key, str(self._bodies[key]))
-        questions.drop(
-            connection,
-            self.set_pk,
-            Dropped(row_id=row_id, place=row.place, reason=reason, detail=detail[:500], body=body),
-        )
+        detail = detail[:500].encode("utf-8", "backslashreplace").decode()
+        dropped = Dropped(row_id=row_id, place=row.place, reason=reason, detail=detail, body=body)
+        questions.drop(connection, self.set_pk, dropped)
         self.dropped[reason] += 1
+
+    def _fault(self, connection: sqlite3.Connection, row: Row | BadRow, error: RuntimeError) -> None:
+        reason, _, message = str(error).partition(": ")
+        fault = Fault(boundary=Boundary.CHECKER, reason=reason or "checker_error", message=f"{row.place}: {message}")
+        attempts.write_fault(
+            connection,
+            NewFault(
+                stage="ingest",
+                fault=fault,
+                question=None,
+                setting=None,
+                sample=None,
+                attempt=None,
+                made_at=time.time(),
+            ),
+        )
+        self.faults[fault.reason] += 1
 
     def _marked(self, pk: int) -> bool:
         return pk < len(self._seen) and bool(self._seen[pk])
@@ -241,6 +296,40 @@ class _Intake:
         if pk >= len(self._seen):
             self._seen.extend(bytes(pk + 1024 - len(self._seen)))
         self._seen[pk] = 1
+
+
+def _unstorable(reference: str) -> str:
+    """Return a reason where a reference is no text that can be kept: half of a surrogate pair is none."""
+    try:
+        reference.encode("utf-8")
+    except UnicodeEncodeError:
+        return "reference_not_text"
+    return ""
+
+
+def _band_anew(library: Library) -> None:
+    """Make all bands again where they were made in another way (`near.scheme`); all or nothing.
+
+    Which way they were made is kept among them: a band that names the scheme, of a question 0 that there is not.
+    """
+    mark = int.from_bytes(blake2b(scheme().encode(), digest_size=8).digest(), "big") >> 1
+    if library.value("SELECT 1 FROM near_band WHERE band = ? AND question = 0", (mark,)) is not None:
+        return
+    with library.transaction() as connection:
+        pks = [row[0] for row in connection.execute("SELECT DISTINCT question FROM near_band WHERE question > 0")]
+        connection.execute("DELETE FROM near_band")
+        for pk in sorted(pks):
+            prompt = connection.execute("SELECT prompt FROM question_text WHERE question = ?", (pk,)).fetchone()[0]
+            keys = bands(unpack(prompt))
+            connection.executemany("INSERT OR IGNORE INTO near_band VALUES (?, ?)", [(key, pk) for key in keys])
+        connection.execute("INSERT INTO near_band VALUES (?, 0)", (mark,))
+
+
+def _exclude(connection: sqlite3.Connection, pk: int, detail: str) -> int:
+    """Exclude a question as contaminated; return 1, or 0 where it was before."""
+    before = connection.total_changes
+    questions.exclude(connection, pk, "contaminated", detail.encode("utf-8", "backslashreplace").decode())
+    return connection.total_changes - before
 
 
 def _evaluation_index(library: Library, ngram: int) -> NgramIndex | None:
@@ -266,7 +355,5 @@ def _screen_pools(library: Library, settings: IngestSettings) -> int:
     for page in questions.pages(library, pools):
         hits = [(pk, match) for pk, question in page.items() if (match := index.match(question.prompt))]
         with library.transaction() as connection:
-            for pk, match in hits:
-                questions.exclude(connection, pk, "contaminated", f"{match.name}: {match.text}")
-        excluded += len(hits)
+            excluded += sum(_exclude(connection, pk, f"{match.name}: {match.text}") for pk, match in hits)
     return excluded

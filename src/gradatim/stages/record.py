@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gradatim.errors import UsageError
@@ -42,7 +42,8 @@ class RecordResult:
     added: int
     already: int
     dropped: dict[str, int]
-    """Rows per reason; `unknown_question` is one whose question is not in the library."""
+    """Rows per reason; `unknown_question` is one whose question is not in the library, `sample_taken` one whose index
+    another text has: what is there is never replaced."""
     dropped_places: tuple[str, ...]
     """The first twenty of them."""
 
@@ -88,37 +89,43 @@ def _batches(source: Iterable[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
 
 
 class _Keeper:
-    """Rows on their way into the library."""
+    """Rows on their way into the library.
+
+    An answer that is there is claimed by one row of the file, so the same text k times is k attempts. What is claimed
+    is one byte per attempt: a file of millions of answers needs no more.
+    """
 
     def __init__(self, library: Library, setting: Setting, columns: AttemptColumns) -> None:
         self._library = library
         self._setting = setting
         self._columns = columns
-        self._there: dict[int, list[tuple[int, int]]] = {}
-        """Per question met in this run: (sample, hash of the text) of what the library had before it."""
-        self._given: Counter[tuple[int, int]] = Counter()
-        self._next: dict[int, int] = {}
+        self._newest = int(library.value("SELECT coalesce(max(pk), 0) FROM attempt"))
+        """The last attempt of before: what comes after it was added by this run, and belongs to its row."""
+        self._claimed = bytearray(self._newest + 1)
+        self._there: dict[int, _Answers] = {}
+        """Per question of the batch at hand."""
         self.added = self.already = 0
         self.dropped: Counter[str] = Counter()
         self.places: list[str] = []
 
     def keep(self, batch: list[Row | BadRow]) -> None:
         """Add the batch in one transaction."""
-        new: list[NewAttempt] = []
+        found: list[tuple[str, int, AttemptFields]] = []
         for row in batch:
-            found = attempt_fields(row, self._columns) if isinstance(row, Row) else row
-            if isinstance(found, BadRow):
-                self._drop(found.place, found.reason)
-                continue
-            question = self._question(found)
-            if question is None:
+            fields = attempt_fields(row, self._columns) if isinstance(row, Row) else row
+            question = None if isinstance(fields, BadRow) else self._question(fields)
+            if isinstance(fields, BadRow):
+                self._drop(fields.place, fields.reason)
+            elif question is None:
                 self._drop(row.place, "unknown_question")
-                continue
-            sample = self._sample(question, found)
-            if sample is None:
-                self.already += 1
-                continue
-            new.append(self._attempt(question, sample, found))
+            else:
+                found.append((row.place, question, fields))
+        self._there = self._answers({question for _, question, _ in found})
+        new: list[NewAttempt] = []
+        for place, question, fields in found:
+            sample = self._sample(place, question, fields)
+            if sample is not None:
+                new.append(self._attempt(question, sample, fields))
         with self._library.transaction() as connection:
             attempts.write(connection, new)
         self.added += len(new)
@@ -133,33 +140,42 @@ class _Keeper:
             [found.question_id] if found.question_id else [Question.make_id(domain, found.prompt) for domain in Domain]
         )
         marks = ",".join("?" * len(ids))
-        pk = self._library.value(f"SELECT pk FROM question WHERE id IN ({marks})", ids)
+        pk = self._library.value(f"SELECT pk FROM question WHERE id IN ({marks}) ORDER BY pk", ids)
         return None if pk is None else int(pk)
 
-    def _sample(self, question: int, found: AttemptFields) -> int | None:
-        """Return the sample index that the answer gets, or None where the library has it."""
-        if question not in self._there:
-            sql = (
-                "SELECT a.sample, t.content, t.reasoning FROM attempt a JOIN attempt_text t ON t.attempt = a.pk "
-                "WHERE a.setting = ? AND a.question = ?"
-            )
-            rows_ = self._library.all(sql, (self._setting.pk, question))
-            self._there[question] = [
-                (sample, hash((unpack(content), unpack(reasoning)))) for sample, content, reasoning in rows_
-            ]
-            self._next[question] = max((row[0] for row in rows_), default=-1) + 1
+    def _answers(self, questions: set[int]) -> dict[int, _Answers]:
+        """Return what the library has of these questions, texts as hashes."""
+        there = {question: _Answers() for question in questions}
+        marks = ",".join("?" * len(questions))
+        sql = (
+            "SELECT a.question, a.sample, a.pk, t.content, t.reasoning FROM attempt a JOIN attempt_text t "
+            f"ON t.attempt = a.pk WHERE a.setting = ? AND a.question IN ({marks}) ORDER BY a.question, a.sample"
+        )
+        for question, sample, pk, content, reasoning in self._library.rows(sql, (self._setting.pk, *questions)):
+            free = pk <= self._newest and not self._claimed[pk]
+            there[question].add(sample, hash((unpack(content), unpack(reasoning))), pk if free else None)
+        return there
+
+    def _sample(self, place: str, question: int, found: AttemptFields) -> int | None:
+        """Return the sample index that the answer gets, or None where the library has it or its index is taken."""
+        there, text = self._there[question], hash((found.answer, found.reasoning))
         if found.sample is not None:
-            taken = {sample for sample, _ in self._there[question]}
-            if found.sample in taken:
-                return None
-            self._there[question].append((found.sample, 0))
-            return found.sample
-        text = hash((found.answer, found.reasoning))
-        self._given[question, text] += 1
-        if sum(known == text for _, known in self._there[question]) >= self._given[question, text]:
+            known = there.by_sample.get(found.sample)
+            if known is None:
+                there.add(found.sample, text, None)
+                return found.sample
+            if known == text:
+                self.already += 1
+            else:
+                self._drop(place, "sample_taken")
             return None
-        sample = self._next[question]
-        self._next[question] += 1
+        free = there.free.get(text)
+        if free:
+            self._claimed[free.pop(0)] = 1
+            self.already += 1
+            return None
+        sample = max(there.by_sample, default=-1) + 1
+        there.add(sample, text, None)
         return sample
 
     def _attempt(self, question: int, sample: int, found: AttemptFields) -> NewAttempt:
@@ -170,3 +186,19 @@ class _Keeper:
         return NewAttempt(
             setting=self._setting.pk, question=question, sample=sample, reply=reply, cost=None, made_at=time.time()
         )
+
+
+@dataclass(slots=True)
+class _Answers:
+    """What there is of one question."""
+
+    by_sample: dict[int, int] = field(default_factory=dict)
+    """The hash of each sample's text."""
+    free: dict[int, list[int]] = field(default_factory=dict)
+    """By the hash of their text: attempts that no row of the file has claimed yet."""
+
+    def add(self, sample: int, text: int, free: int | None) -> None:
+        """Take note of an answer, and of its key where a row may claim it."""
+        self.by_sample[sample] = text
+        if free is not None:
+            self.free.setdefault(text, []).append(free)

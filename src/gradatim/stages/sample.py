@@ -1,4 +1,4 @@
-"""Sample: a named, seeded draw of graded questions that follows a mix (arXiv 2504.11919, section 3.2).
+"""Sample: a named, seeded draw of graded questions that follows a mix (arXiv 2504.11919, P_eval and P_C).
 
 Quotas by largest remainder; each level's order goes past its quota, as the reserve for chains that do not verify. What
 runs dry is reported here, before a teacher is paid. Questions of evaluation sets, and excluded ones, are never drawn.
@@ -17,13 +17,18 @@ from gradatim.errors import UsageError
 from gradatim.library import draws, grades, questions
 from gradatim.library.draws import Draw
 from gradatim.method.draw import ordered
-from gradatim.method.mix import Mix, WhenDry, fill, observed_mix, parse_mix, quotas
+from gradatim.method.mix import Fill, Mix, WhenDry, fill, observed_mix, parse_mix, quotas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gradatim.library.grades import GradingRow
     from gradatim.library.store import Library
+
+_STALE = (
+    "The draw {name!r} was made from another grading of this model and stays as it is: choose another --name "
+    "to draw anew."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +70,11 @@ def sample(
             f"{settings.name!r} cannot name a draw: it takes letters, digits, and no slash. Give one with --name."
         )
     chosen = grades.chosen_grading(library, model, grading)
+    there = _there(library, settings, chosen)
+    stale = there is not None and there.grading != chosen.pk
+    if there is not None:
+        # It stays as it was drawn, whatever was graded since: also where a level has become dry.
+        chosen = next(one for one in grades.gradings(library) if one.pk == there.grading)
     sets = None if settings.sets is None else questions.chosen_sets(library, settings.sets)
     mix, warning = _mix(library, settings, chosen)
     asked = quotas(mix.weights, settings.size)
@@ -75,28 +85,12 @@ def sample(
         if asked.get(level) or settings.when_dry == "nearest"
     }
     available = {level: len(ids) for level, ids in found.items()}
-    filled = fill(asked, available, WhenDry(settings.when_dry))
-    if not sum(filled.quotas.values()):
-        raise UsageError("There is nothing to draw: no graded question is left for this mix. See: gradatim levels")
-    items = {
-        level: ordered(found[level], settings.seed, first=quota + math.ceil(quota * settings.reserve))
-        for level, quota in filled.quotas.items()
-        if quota
-    }
-    wanted = Draw(
-        pk=0,
-        name=settings.name,
-        grading=chosen.pk,
-        size=settings.size,
-        seed=settings.seed,
-        mix=mix.text,
-        settings=_canonical(settings),
-        quotas={level: quota for level, quota in filled.quotas.items() if quota},
-    )
-    keys = {level: [found[level][id_] for id_ in ids] for level, ids in items.items()}
-    before = _keep(library, wanted, keys)
-    if before is not None:
-        wanted, keys = before, draws.items(library, before)
+    if there is None:
+        filled = fill(asked, available, WhenDry(settings.when_dry))
+        draw, keys = _draw(library, settings, chosen, mix, filled, found)
+    else:
+        filled = _refilled(there, asked)
+        draw, keys = there, draws.items(library, there)
     return SampleResult(
         name=settings.name,
         model=chosen.model,
@@ -105,13 +99,48 @@ def sample(
         weights=tuple(mix.weights),
         asked=asked,
         available=available,
-        drawn=dict(wanted.quotas),
-        reserve={level: len(pks) - wanted.quotas[level] for level, pks in keys.items()},
+        drawn=dict(draw.quotas),
+        reserve={level: len(pks) - draw.quotas[level] for level, pks in keys.items()},
         moved=tuple(f"{move.count} of level {move.wanted} from level {move.given}" for move in filled.moved),
         short=filled.short,
-        already=before is not None,
-        warning=warning,
+        already=there is not None,
+        warning=" ".join(filter(None, (warning, _STALE.format(name=settings.name) if stale else ""))),
     )
+
+
+def _draw(
+    library: Library,
+    settings: SampleSettings,
+    grading: GradingRow,
+    mix: Mix,
+    filled: Fill,
+    found: Mapping[int, Mapping[str, int]],
+) -> tuple[Draw, dict[int, list[int]]]:
+    """Draw and keep it; return it with the question keys of each level in their order."""
+    if not sum(filled.quotas.values()):
+        raise UsageError("There is nothing to draw: no graded question is left for this mix. See: gradatim levels")
+    wanted = Draw(
+        pk=0,
+        name=settings.name,
+        grading=grading.pk,
+        size=settings.size,
+        seed=settings.seed,
+        mix=mix.text,
+        settings=_canonical(settings),
+        quotas={level: quota for level, quota in filled.quotas.items() if quota},
+    )
+    keys = {}
+    for level, quota in wanted.quotas.items():
+        ids = ordered(found[level], settings.seed, first=quota + math.ceil(quota * settings.reserve))
+        keys[level] = [found[level][id_] for id_ in ids]
+    return draws.write(library, wanted, keys), keys
+
+
+def _refilled(draw: Draw, asked: Mapping[int, int]) -> Fill:
+    """Return what a draw of before could not have; what it moved is not remembered."""
+    lacking = draw.size - sum(draw.quotas.values())
+    short = {level: count - draw.quotas.get(level, 0) for level, count in asked.items()} if lacking else {}
+    return Fill(quotas=dict(draw.quotas), short={level: count for level, count in short.items() if count > 0}, moved=())
 
 
 def _mix(library: Library, settings: SampleSettings, grading: GradingRow) -> tuple[Mix, str]:
@@ -154,20 +183,19 @@ def _same_as_pool(observed: Mapping[int, int], pool: Mapping[int, int]) -> str:
     )
 
 
-def _keep(library: Library, wanted: Draw, keys: Mapping[int, list[int]]) -> Draw | None:
-    """Write the draw and return None, or return the one that these settings made before, whatever was graded since.
+def _there(library: Library, settings: SampleSettings, chosen: GradingRow) -> Draw | None:
+    """Return the draw that these settings made before, whatever was graded since.
 
     Raises `UsageError` where another draw has its name.
     """
-    there = next((one for one in draws.draws(library) if one.name == wanted.name), None)
+    there = next((one for one in draws.draws(library) if one.name == settings.name), None)
     if there is None:
-        draws.write(library, wanted, keys)
         return None
     models = {one.pk: (one.model, one.rule) for one in grades.gradings(library)}
-    if there.settings == wanted.settings and models[there.grading] == models[wanted.grading]:
+    if there.settings == _canonical(settings) and models[there.grading] == models[chosen.pk]:
         return there
     raise UsageError(
-        f"There is another draw named {wanted.name!r} (mix {there.mix}, size {there.size}, "
+        f"There is another draw named {there.name!r} (mix {there.mix}, size {there.size}, "
         f"seed {there.seed}, of {models[there.grading][0]}). "
         "A draw never changes: choose another --name."
     )

@@ -4,10 +4,12 @@ It works down each level's order. A chain that does not verify, or that curation
 `tries` times, then the next question of the level's reserve takes its place: the finished set has the mix that was
 asked for, not what filtering left of it (arXiv 2504.11919 keeps correct chains only). Never more requests are out
 than chains are missing. An answer that was cut off by `max_tokens` is kept, and not bought again with the same limit.
+A question that was excluded after the draw was made (an evaluation set came later) is passed over.
 """
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
@@ -22,6 +24,7 @@ from gradatim.errors import LimitError
 from gradatim.library import attempts, draws, questions, verdicts
 from gradatim.library.attempts import NewAttempt, NewFault
 from gradatim.library.text import unpack
+from gradatim.library.verdicts import Unjudged
 from gradatim.progress import Progress, Tick, silent
 from gradatim.types import Domain, Outcome, Role, Verdict
 from gradatim.work.asking import Asking, request
@@ -36,11 +39,14 @@ if TYPE_CHECKING:
     from gradatim.library.attempts import Setting
     from gradatim.library.draws import Draw
     from gradatim.library.store import Library
-    from gradatim.library.verdicts import Unjudged
     from gradatim.models import Model
     from gradatim.models.budget import Budget, Price
     from gradatim.models.pace import EngineSettings, EngineStats
-    from gradatim.types import Request, Sampling
+    from gradatim.types import Fault, Question, Request, Sampling
+
+_BATCH = 500
+_RUNS_TO_JUDGE = 3
+"""How often the checker may fail on one answer before another is bought in its place: else a level waits for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +63,9 @@ class TeachLine:
     correct: int
     completion_tokens: int
     cost: float | None
+    held: int = 0
+    """Answers that a fault of the checker kept from a verdict: nothing is bought in their place, the next run judges
+    them. One that three runs could not judge counts as a miss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +80,8 @@ class TeachResult:
     lines: tuple[TeachLine, ...]
     stopped: str
     """Why it ended before all quotas were met; empty where they are met."""
+    notes: tuple[str, ...] = ()
+    """What was found out about the server: a field that it does not take, say."""
 
     @property
     def missing(self) -> int:
@@ -102,34 +113,31 @@ def teach(
     setting = attempts.ensure_setting(library, Role.TEACHER, model.name, attempts.sampling_text(sampling))
     desk = _Desk(library, draw, setting, sampling, settings, curate or CurateSettings())
     judge_ = _Judge(library, desk, verify)
-    stopped, faults, asked = "", dict[str, int](), 0
+    asking = Asking(library, model, setting, stage="teach", price=price, committed=judge_.put)
+    stopped, asked = "", 0
+
+    def tick(now: EngineStats) -> Tick:
+        return Tick(
+            done=desk.chains(),
+            total=sum(draw.quotas.values()),
+            tokens=now.prompt_tokens + now.completion_tokens,
+            cost=asking.cost if price else None,
+            faults=now.faults,
+            note=f"{now.in_flight} in flight",
+        )
+
     try:
         judge_.catch_up()
         desk.open_books()
         if desk.wanted():
-            asking = Asking(library, model, setting, stage="teach", price=price, committed=judge_.put)
             judge_.start(asking.wake)
-            stats = None
-
-            def tick(now: EngineStats) -> Tick:
-                nonlocal stats
-                stats = now
-                return Tick(
-                    done=desk.chains(),
-                    total=sum(draw.quotas.values()),
-                    tokens=now.prompt_tokens + now.completion_tokens,
-                    cost=asking.cost if price else None,
-                    faults=now.faults,
-                    note=f"{now.in_flight} in flight",
-                )
-
             try:
                 asking.run(desk, engine, budget, tick, progress)
             except LimitError as error:
                 stopped = str(error)
             finally:
                 judge_.finish()
-            faults, asked = asking.faults, 0 if stats is None else stats.replies
+            asked = asking.engine.stats.replies
     finally:
         judge_.close()
     lines = _lines(library, draw, setting, desk)
@@ -137,9 +145,10 @@ def teach(
         draw=draw.name,
         teacher=model.name,
         asked=asked,
-        faults=faults,
+        faults=asking.faults,
         lines=lines,
-        stopped=stopped or _why_short(lines, faults),
+        stopped=stopped or _why_short(lines, asking.faults),
+        notes=asking.notes,
     )
 
 
@@ -154,6 +163,8 @@ def _why_short(lines: Sequence[TeachLine], faults: dict[str, int]) -> str:
             f"{what} missing after {sum(faults.values())} faults of the server: run the same "
             "command again to ask once more."
         )
+    if any(line.held for line in lines if line.level in short):
+        return f"{what} missing after faults of the checker: run the same command again, which judges and buys nothing."
     return (
         f"{what} missing: the draw's reserve is used up. Draw again with a larger --reserve, "
         "allow more --tries, or take what there is."
@@ -204,46 +215,54 @@ class _Desk:
         self.setting = setting
         self._sampling = sampling
         self._tries = settings.tries
-        self.curate = curate if settings.keep == "correct" else _with_any(curate)
+        self._curate = msgspec.structs.replace(curate, keep=settings.keep)
         self._levels: dict[int, _Level] = {}
         self._level_of: dict[int, int] = {}
         self._tried: Counter[int] = Counter()
+        self._next: Counter[int] = Counter()
+        """The first sample index that is free."""
+        self._out: dict[int, Question] = {}
+        """Questions that are asked now: the judge needs their references."""
         self._lock = threading.Lock()
 
     def open_books(self) -> None:
         """Count what the library has: chains of any teacher, and this one's tries."""
-        done, through, held = set[int](), set[int](), set[int]()
+        done, through, held = set[int](), set[int](), Counter[int]()
+        hopeless = _hopeless(self.library)
         for row in draws.teacher_attempts(self.library, self.draw):
-            question, standing = row[2], self.standing(row[3])
+            question, attempt, own = row[2], row[3], row[9] == self.setting.pk
+            content, reasoning = self.library.all(
+                "SELECT content, reasoning FROM attempt_text WHERE attempt = ?", (attempt,)
+            )[0]
+            standing = self.standing(row[5], unpack(content), unpack(reasoning), row[7], row[6])
             if standing.chain:
                 done.add(question)
-            elif row[9] == self.setting.pk and standing.unjudged:
-                held.add(question)
-            elif row[9] == self.setting.pk and not standing.again:
+            elif standing.unjudged and attempt not in hopeless:
+                held[question] += 1
+            elif own and not standing.again:
                 through.add(question)
-            self._tried[question] += row[9] == self.setting.pk
+            if own:
+                self._tried[question] += 1
+                self._next[question] = max(self._next[question], row[4] + 1)
+        never = draws.undrawable(self.library)
         for level, order in draws.items(self.library, self.draw).items():
             self._level_of.update(dict.fromkeys(order, level))
-            open_ = [one for one in order if one not in done | held | through]
+            open_ = [one for one in order if one not in done | held.keys() | through | never]
             self._levels[level] = _Level(
                 quota=self.draw.quotas.get(level, 0),
                 order=deque(one for one in open_ if not self._tried[one]),
                 again=deque(one for one in open_ if 0 < self._tried[one] < self._tries),
-                chains=sum(one in done for one in order),
-                held=sum(one in held and one not in done for one in order),
+                chains=sum(one in done and one not in never for one in order),
+                held=sum(one in held and one not in done and one not in never for one in order),
             )
 
-    def standing(self, attempt: int) -> _Standing:
-        """Return what a committed attempt has come to."""
-        row = self.library.all(
-            "SELECT (SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker "
-            "DESC LIMIT 1), t.content, "
-            "t.reasoning, a.completion_tokens, a.finish_reason FROM attempt a JOIN attempt_text t "
-            "ON t.attempt = a.pk WHERE a.pk = ?",
-            (attempt,),
-        )[0]
-        reason = drop_reason(row[0], unpack(row[1]), unpack(row[2]), row[3], self.curate)
-        return _Standing(chain=reason == "", unjudged=row[0] is None, again=row[4] not in ("length", "max_tokens"))
+    def standing(
+        self, outcome: str | None, content: str, reasoning: str, completion_tokens: int | None, finish_reason: str
+    ) -> _Standing:
+        """Return what an answer with this outcome has come to; None: it has no verdict."""
+        reason = drop_reason(outcome, content, reasoning, completion_tokens, self._curate)
+        again = finish_reason not in ("length", "max_tokens")
+        return _Standing(chain=reason == "", unjudged=outcome is None, again=again)
 
     def chains(self) -> int:
         """Chains so far, of all levels."""
@@ -252,6 +271,14 @@ class _Desk:
     def chains_of(self, level: int) -> int:
         """Chains of one level."""
         return self._levels[level].chains if level in self._levels else 0
+
+    def held_of(self, level: int) -> int:
+        """Answers of one level that could not be judged."""
+        return self._levels[level].held if level in self._levels else 0
+
+    def question(self, key: int) -> Question:
+        """Return a question that is being asked."""
+        return self._out[key]
 
     def give_all_up(self) -> None:
         """Ask nothing more: the judge is gone."""
@@ -274,9 +301,8 @@ class _Desk:
             level = max(ready, key=lambda one: (one.quota - one.chains - one.out - one.held) / one.quota)
             question = level.again.popleft() if level.again else level.order.popleft()
             level.out += 1
-        asked = questions.get(self.library, question)
-        sample = attempts.next_sample(self.library, self.setting, question)
-        return request(question, asked.id, sample, asked.prompt, self._sampling)
+        asked = self._out[question] = questions.get(self.library, question)
+        return request(question, asked.id, self._next[question], asked.prompt, self._sampling)
 
     def open(self) -> bool:
         """Whether a judged answer may still make room for a request."""
@@ -288,7 +314,9 @@ class _Desk:
         with self._lock:
             level = self._levels[self._level_of[question]]
             level.out -= 1
+            del self._out[question]
             self._tried[question] += 1
+            self._next[question] += 1
             if standing.chain:
                 level.chains += 1
             elif standing.unjudged:
@@ -300,14 +328,23 @@ class _Desk:
         """Take note of a request without an answer: this run asks the level's next question instead."""
         with self._lock:
             self._levels[self._level_of[question]].out -= 1
+            del self._out[question]
 
 
-def _with_any(curate: CurateSettings) -> CurateSettings:
-    return msgspec.structs.replace(curate, keep="any")
+def _hopeless(library: Library) -> set[int]:
+    """Attempts that the checker has failed on so often that they count as misses."""
+    sql = (
+        "SELECT attempt FROM fault WHERE stage = 'verify' AND attempt IS NOT NULL GROUP BY attempt HAVING count(*) >= ?"
+    )
+    return {row[0] for row in library.all(sql, (_RUNS_TO_JUDGE,))}
 
 
 class _Judge:
-    """Judges committed answers on a thread of its own, so that the next request waits for no checker."""
+    """Judges committed answers on a thread of its own, so that the next request waits for no checker.
+
+    While the thread runs it reads nothing by the library's reading connection, which the engine's thread uses: two
+    statements of one connection share a snapshot, so that a commit of a moment ago might not be seen.
+    """
 
     def __init__(self, library: Library, desk: _Desk, settings: VerifySettings | None) -> None:
         self._library = library
@@ -344,9 +381,13 @@ class _Judge:
 
     def catch_up(self) -> None:
         """Judge teacher's answers that an earlier run bought and did not judge."""
-        for (domain,) in self._library.all("SELECT DISTINCT domain FROM question"):
-            _, key = self._checker(Domain(domain))
-            self._judge(Domain(domain), list(verdicts.unjudged(self._library, Domain(domain), key, role=Role.TEACHER)))
+        for (name,) in self._library.all("SELECT DISTINCT domain FROM question ORDER BY domain"):
+            domain = Domain(name)
+            checker, key = self._checker(domain)
+            waiting = verdicts.unjudged(self._library, domain, key, role=Role.TEACHER)
+            results = judge(checker, waiting)
+            while batch := list(itertools.islice(results, _BATCH)):
+                self._save(key, batch)
 
     def _run(self) -> None:
         try:
@@ -359,44 +400,70 @@ class _Judge:
             self._wake()
 
     def _one_batch(self, batch: Sequence[NewAttempt | NewFault]) -> None:
+        answers: dict[Domain, dict[int, NewAttempt]] = {}
         for item in batch:
-            if isinstance(item, NewFault):
-                if item.question is not None:
-                    self._desk.gave_up(item.question)
-                continue
-            row = self._library.all(
-                "SELECT a.pk, q.domain FROM attempt a JOIN question q ON q.pk = a.question WHERE "
-                "a.setting = ? AND a.question = ? AND a.sample = ?",
-                (item.setting, item.question, item.sample),
-            )[0]
-            self._judge(Domain(row[1]), verdicts.by_attempt(self._library, [row[0]]))
-            self._desk.judged(item.question, self._desk.standing(row[0]))
+            if isinstance(item, NewAttempt):
+                domain = self._desk.question(item.question).domain
+                answers.setdefault(domain, {})[self._attempt(item)] = item
+            elif item.question is not None:
+                self._desk.gave_up(item.question)
+        for domain, by_pk in answers.items():
+            self._judge(domain, by_pk)
 
-    def _judge(self, domain: Domain, waiting: Sequence[Unjudged]) -> None:
+    def _attempt(self, item: NewAttempt) -> int:
+        """Return the key of a committed attempt, from the connection that wrote it."""
+        sql = "SELECT pk FROM attempt WHERE setting = ? AND question = ? AND sample = ?"
+        with self._library.transaction() as connection:
+            return int(connection.execute(sql, (item.setting, item.question, item.sample)).fetchone()[0])
+
+    def _judge(self, domain: Domain, answers: dict[int, NewAttempt]) -> None:
         checker, key = self._checker(domain)
-        for attempt, result in judge(checker, iter(waiting)):
-            with self._library.transaction() as connection:
+        waiting = [self._unjudged(pk, item) for pk, item in answers.items()]
+        results: list[tuple[int, Verdict | Fault]] = []
+        for attempt, result in judge(checker, waiting):
+            results.append((attempt, result))
+            item = answers[attempt]
+            reply = item.reply
+            outcome = result.outcome if isinstance(result, Verdict) else None
+            self._desk.judged(
+                item.question,
+                self._desk.standing(
+                    outcome, reply.content, reply.reasoning, reply.usage.completion, reply.finish_reason
+                ),
+            )
+            self._wake()
+        self._save(key, results)
+
+    def _unjudged(self, pk: int, item: NewAttempt) -> Unjudged:
+        return Unjudged(
+            pk=pk,
+            question=item.question,
+            setting=item.setting,
+            finish_reason=item.reply.finish_reason,
+            content=item.reply.content,
+            reasoning=item.reply.reasoning,
+            reference=self._desk.question(item.question).reference,
+        )
+
+    def _save(self, checker: int, results: Sequence[tuple[int, Verdict | Fault]]) -> None:
+        with self._library.transaction() as connection:
+            for attempt, result in results:
                 if isinstance(result, Verdict):
-                    verdicts.write_verdict(connection, attempt, key, result)
+                    verdicts.write_verdict(connection, attempt, checker, result)
                 else:
-                    attempts.write_fault(
-                        connection,
-                        NewFault(
-                            stage="verify",
-                            fault=result,
-                            question=None,
-                            setting=None,
-                            sample=None,
-                            attempt=attempt,
-                            made_at=time.time(),
-                        ),
-                    )
+                    attempts.write_fault(connection, _fault(attempt, result))
 
     def _checker(self, domain: Domain) -> tuple[Checker, int]:
         if domain not in self._checkers:
             checker = make_checker(domain, self._settings)
             self._checkers[domain] = checker, verdicts.ensure_checker(self._library, checker.name, checker.version)
         return self._checkers[domain]
+
+
+def _fault(attempt: int, fault: Fault) -> NewFault:
+    return NewFault(
+        stage="verify", fault=fault, question=None, setting=None, sample=None, attempt=attempt, made_at=time.time()
+    )
 
 
 def _lines(library: Library, draw: Draw, setting: Setting, desk: _Desk) -> tuple[TeachLine, ...]:
@@ -416,6 +483,7 @@ def _lines(library: Library, draw: Draw, setting: Setting, desk: _Desk) -> tuple
                 correct=sum(row[5] == Outcome.CORRECT for row in own),
                 completion_tokens=sum(row[7] or 0 for row in own),
                 cost=sum(costs) if costs else None,
+                held=desk.held_of(level),
             )
         )
     return tuple(lines)

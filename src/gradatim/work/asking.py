@@ -80,7 +80,7 @@ class Asking:
         journal: Journal[NewAttempt | NewFault] = Journal(self._library, write, self._committed)
         engine = Engine(
             self._model,
-            feed,
+            _Guarded(feed, journal),
             on_reply=lambda request, reply: journal.put(self._attempt(request, reply)),
             on_fault=lambda request, fault: journal.put(self._fault(request, fault)),
             settings=settings,
@@ -93,6 +93,11 @@ class Asking:
             finally:
                 journal.close()
         return engine.stats
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the model found out about its server and concerns the user; a model need not note anything."""
+        return tuple(getattr(self._model, "notes", ()))
 
     def wake(self) -> None:
         """Say that the feed may have something again; from any thread."""
@@ -118,3 +123,20 @@ class Asking:
             attempt=None,
             made_at=time.time(),
         )
+
+
+class _Guarded:
+    """A feed that ends when the journal fails: a feed that waits for commits would wait for ever."""
+
+    def __init__(self, feed: Feed, journal: Journal[NewAttempt | NewFault]) -> None:
+        self._feed = feed
+        self._journal = journal
+
+    def take(self) -> Request | None:
+        """Give the next request."""
+        return self._feed.take()
+
+    def open(self) -> bool:
+        """Whether there may be more. Raises what keeps the journal from committing."""
+        self._journal.check()
+        return self._feed.open()

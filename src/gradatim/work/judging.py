@@ -8,6 +8,7 @@ from gradatim.checkers import Item
 from gradatim.checkers.choice import ChoiceChecker
 from gradatim.checkers.math import MathChecker
 from gradatim.config import VerifySettings
+from gradatim.errors import GradatimError
 from gradatim.types import Boundary, Domain, Fault, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _CUT_OFF = {"length": "truncated", "max_tokens": "truncated", "content_filter": "content_filter"}
 """Finish reasons of answers that the model did not end itself."""
+_SETTLED = 500
+"""How many attempts may be settled without the checker before they are given out."""
 
 
 def make_checker(domain: Domain, settings: VerifySettings | None = None) -> Checker:
@@ -29,22 +32,59 @@ def make_checker(domain: Domain, settings: VerifySettings | None = None) -> Chec
 
 
 def judge(checker: Checker, unjudged: Iterable[Unjudged]) -> Iterator[tuple[int, Verdict | Fault]]:
-    """Give each attempt's key with its verdict or fault; in any order."""
-    settled: list[tuple[int, Verdict | Fault]] = []
+    """Give each attempt's key with its verdict or fault; in any order.
 
-    def items() -> Iterator[Item]:
-        for attempt in unjudged:
+    Streams: what needs no checker waits for at most `_SETTLED` others. An exception of the checker's that it was to
+    keep to itself is the fault of the attempts that it had and did not decide; the next ones go to it as before.
+    """
+    waiting = iter(unjudged)
+    turn = _Turn()
+    while not turn.over:
+        turn = _Turn()
+        try:
+            for key, result in checker.check(turn.items(waiting)):
+                turn.given.discard(key)
+                yield key, result
+                yield from turn.settled
+                turn.settled.clear()
+        except GradatimError:
+            raise
+        except Exception as error:
+            # The item boundary. Where the attempts could not be read, or none was given, it is not about an item.
+            if turn.unreadable or not turn.given:
+                raise
+            fault = Fault(boundary=Boundary.CHECKER, reason=f"bug:{type(error).__name__}", message=str(error))
+            yield from ((key, fault) for key in turn.given)
+        yield from turn.settled
+
+
+class _Turn:
+    """One call of a checker: what it was given, and what was decided beside it."""
+
+    def __init__(self) -> None:
+        self.given: set[int] = set()
+        self.settled: list[tuple[int, Verdict | Fault]] = []
+        self.over = False
+        """Whether all attempts were taken."""
+        self.unreadable = False
+
+    def items(self, waiting: Iterator[Unjudged]) -> Iterator[Item]:
+        """Give what the checker has to look at, until too much has been settled without it."""
+        while len(self.settled) < _SETTLED:
+            try:
+                attempt = next(waiting, None)
+            except BaseException:
+                self.unreadable = True
+                raise
+            if attempt is None:
+                self.over = True
+                return
             ready = _without_checker(attempt)
             if isinstance(ready, str):
+                self.given.add(attempt.pk)
                 yield Item(key=attempt.pk, answer=ready, reference=attempt.reference)
             else:
-                settled.append((attempt.pk, ready))
-
-    for result in checker.check(items()):
-        yield result
-        yield from settled
-        settled.clear()
-    yield from settled
+                self.settled.append((attempt.pk, ready))
 
 
 def _without_checker(attempt: Unjudged) -> str | Verdict | Fault:

@@ -1,4 +1,4 @@
-"""`gradatim.toml`: frozen, validated settings, one record per stage.
+"""The records of `gradatim.toml`, one per table.
 
 The same records are what Python users pass to the stages, so a setting has one name and one default everywhere.
 Nothing here is the paper's unless it says so: the paper leaves cuts, samples, prompts and budgets open.
@@ -6,36 +6,34 @@ Nothing here is the paper's unless it says so: the paper leaves cuts, samples, p
 
 from __future__ import annotations
 
-import difflib
 import json
-import re
-import tomllib
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 
 from gradatim.errors import UsageError
 from gradatim.types import Sampling
 
-_S = TypeVar("_S", bound="_Settings")
 
-
-class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of settings: frozen, and an unknown key is an error."""
 
 
-class IngestSettings(_Settings, frozen=True):
+class IngestSettings(Settings, frozen=True):
     """`[[ingest]]`: one file or dataset of questions, and how its columns are read."""
 
     path: str
     """A file, a folder, or `hf:owner/name`."""
     set: str = "pool"
+    """The set that the questions go into."""
     purpose: Literal["pool", "eval"] = "pool"
     """`pool`: to be drawn from. `eval`: never drawn; pools are checked against it."""
     domain: Literal["math", "choice"] = "math"
+    """What decides an answer. A recognised choice data set is `choice` whatever stands here."""
     format: str | None = None
+    """`jsonl`, `json`, `csv`, `tsv`, `parquet` or `hf`; None: the name tells, or the first bytes."""
     split: str | None = None
+    """Of a folder or a Hugging Face dataset; None: `train`, or all of a folder without splits."""
     config_name: str | None = None
     """A Hugging Face dataset's configuration."""
     fields: dict[str, str] = {}
@@ -46,16 +44,18 @@ class IngestSettings(_Settings, frozen=True):
     """Words in a row shared with an evaluation question that count as contamination; 0 turns it off."""
 
 
-class PriceSettings(_Settings, frozen=True):
+class PriceSettings(Settings, frozen=True):
     """`price` of a model, in your currency per million tokens."""
 
     input: float = 0.0
+    """For the prompt's tokens."""
     cached_input: float | None = None
     """None: as `input`."""
     output: float = 0.0
+    """For the tokens written, reasoning included."""
 
 
-class ModelSettings(_Settings, frozen=True):
+class ModelSettings(Settings, frozen=True):
     """`[models.NAME]`: an OpenAI-compatible chat server and the model on it."""
 
     model: str
@@ -63,6 +63,7 @@ class ModelSettings(_Settings, frozen=True):
     base_url: str
     """Up to and with `/v1`."""
     kind: Literal["endpoint"] = "endpoint"
+    """A server; there is no other kind yet."""
     served_as: str | None = None
     """The name to send, where the server knows the model by another."""
     api_key_env: str | None = None
@@ -70,14 +71,16 @@ class ModelSettings(_Settings, frozen=True):
     concurrency: int = 64
     """Requests in flight at most; fewer when the server says it has too much to do."""
     stream: bool = True
+    """Ask for the answer in pieces, so that silence can be told from slowness."""
     idle_timeout: float = 300.0
     """Seconds without a byte after which a request counts as dead. There is no limit on the whole."""
     tries: int = 5
     """Tries per request in one run, for faults that may pass."""
     price: PriceSettings | None = None
+    """None: no cost is counted, and no budget in money can be set."""
 
 
-class BudgetSettings(_Settings, frozen=True):
+class BudgetSettings(Settings, frozen=True):
     """`budget`: limits that are reserved for before a request is sent."""
 
     tokens: int | None = None
@@ -85,20 +88,30 @@ class BudgetSettings(_Settings, frozen=True):
     money: float | None = None
     """In the currency of the model's price."""
     hours: float | None = None
+    """Of one run, counted from its first request."""
 
 
-class _Asking(_Settings, frozen=True):
+class Asking(Settings, frozen=True):
     """How a model is asked; common to `[attempt]` and `[teach]`."""
 
+    model: str
+    """Which of `[models]`."""
     temperature: float | None = None
+    """None sends none: the server's default holds."""
     top_p: float | None = None
+    """None sends none."""
     max_tokens: int = 4096
+    """The most tokens of one answer, reasoning included. An answer that is cut off here is `undecided`."""
     seed: int = 0
+    """Each request gets a seed of its own, made from this, the question's id and the sample's index."""
     system: str = "Please reason step by step, and put your final answer within \\boxed{}."
+    """The system message; empty sends none."""
     template: str = "{prompt}"
+    """The user's message; `{prompt}` is replaced by the question, nothing else is."""
     extra_body: dict[str, object] = {}
     """Further fields of the request, sent as they are: `{top_k = 20}`."""
     budget: BudgetSettings = BudgetSettings()
+    """What may be spent: `{tokens = ..., money = ..., hours = ...}`."""
 
     def sampling(self) -> Sampling:
         """Return what tells two attempts' settings apart."""
@@ -113,11 +126,10 @@ class _Asking(_Settings, frozen=True):
         )
 
 
-class AttemptSettings(_Asking, frozen=True):
+class AttemptSettings(Asking, frozen=True):
     """`[attempt]`: the base model answers every question."""
 
     model: str = "base"
-    """Which of `[models]`."""
     samples: int = 1
     """Attempts per question: 1 is the paper's; 4 and more tell luck from skill."""
     sets: list[str] | None = None
@@ -126,43 +138,54 @@ class AttemptSettings(_Asking, frozen=True):
     """Ask at most so many questions in this run."""
 
 
-class VerifySettings(_Settings, frozen=True):
+class VerifySettings(Settings, frozen=True):
     """`[verify]`: limits of the checkers' worker processes."""
 
     deadline: float = 5.0
     """Seconds per pair of answers."""
     memory_mb: int = 1024
+    """Address space of one worker process, in MiB."""
     workers: int = 1
+    """Processes for symbolic work; what is decided exactly needs none."""
 
 
-class PrmSettings(_Settings, frozen=True):
+class PrmSettings(Settings, frozen=True):
     """`[prm]`: the process reward model that scores wrong attempts."""
 
     model: str
     """A folder (`local`) or the server's model name (`pooling`)."""
     kind: Literal["qwen"] = "qwen"
+    """The format: Qwen2.5-Math-PRM and its kin."""
     backend: Literal["local", "pooling"] = "pooling"
+    """`pooling`: a vLLM server. `local`: transformers in this process, extra `[local]`."""
     base_url: str | None = None
+    """The server's, with or without `/v1`; needed for `pooling`."""
     api_key_env: str | None = None
+    """The environment variable that holds the key."""
     context: int | None = None
     """Tokens that the model reads: None is what the folder says, or 4096. A longer attempt is not scored."""
     concurrency: int = 16
+    """Requests in flight at most (`pooling`)."""
     idle_timeout: float = 300.0
+    """Seconds without a byte after which a request counts as dead (`pooling`)."""
     device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` (`local`)."""
 
 
-class GradeSettings(_Settings, frozen=True):
+class GradeSettings(Settings, frozen=True):
     """`[grade]`: how evidence becomes a level."""
 
     rule: Literal["paper", "rate"] = "paper"
+    """`paper`: the first decided attempt and its PRM mean. `rate`: the pass rate of all of them."""
     cuts: list[float] | Literal["quintiles"] | None = None
     """None: the rule's default. `quintiles` (paper rule): five levels of equal size among the wrong answers."""
 
 
-class SampleSettings(_Settings, frozen=True):
+class SampleSettings(Settings, frozen=True):
     """`[sample]`: a named draw."""
 
     name: str = "draw"
+    """A draw never changes: other settings need another name."""
     size: int = 2000
     """The paper's about 2,000."""
     mix: str = "curriculum:5,4,3,2,1"
@@ -170,18 +193,22 @@ class SampleSettings(_Settings, frozen=True):
     easy: float | None = None
     """Weight of level 0; None: none in a curriculum, as observed in `observed`."""
     seed: int = 0
+    """Decides the order within each level."""
     when_dry: Literal["fail", "nearest", "short"] = "fail"
     """What to do where a level has too few questions."""
     reserve: float = 3.0
     """Further questions per level, as a multiple of its quota, for when chains do not verify."""
     sets: list[str] | None = None
+    """Draw from these sets only; None: all pools. Evaluation sets are never drawn from."""
 
 
-class TeachSettings(_Asking, frozen=True):
+class TeachSettings(Asking, frozen=True):
     """`[teach]`: the teacher writes chains until each level's quota of verified ones is met."""
 
     model: str = "teacher"
+    """Which of `[models]`."""
     max_tokens: int = 16384
+    """The most tokens of one answer. One that is cut off is not bought again with the same limit."""
     system: str = ""
     template: str = "{prompt}\n\nPlease reason step by step, and put your final answer within \\boxed{}."
     tries: int = 4
@@ -190,11 +217,13 @@ class TeachSettings(_Asking, frozen=True):
     """What counts towards the quota; `any` takes a wrong chain too, if it is not cut off."""
 
 
-class CurateSettings(_Settings, frozen=True):
+class CurateSettings(Settings, frozen=True):
     """`[curate]`: which chains are kept."""
 
     keep: Literal["correct", "any"] = "correct"
+    """`any` keeps wrong chains too, never undecided ones."""
     min_chars: int = 1
+    """The fewest characters of a chain, thinking and answer together."""
     max_tokens: int | None = None
     """Tokens as the server counted them; where it did not, four characters count as one."""
     max_repetition: float = 0.5
@@ -203,11 +232,13 @@ class CurateSettings(_Settings, frozen=True):
     """Scripts that a chain may be written in, as `["latin"]`; none checks nothing."""
 
 
-class ExportSettings(_Settings, frozen=True):
+class ExportSettings(Settings, frozen=True):
     """`[export]`: the training file."""
 
     out: str = "chains.jsonl"
+    """`.jsonl`, `.jsonl.gz`, `.jsonl.zst` or `.parquet`; card and manifest stand beside it."""
     format: Literal["messages", "prompt_completion", "sharegpt", "alpaca"] = "messages"
+    """The shape of an example: see docs/formats.md."""
     thinking: Literal["tags", "field", "none"] = "tags"
     """The teacher's reasoning: in `<think>` tags, in a field of its own, or left out."""
     system: str = ""
@@ -216,10 +247,11 @@ class ExportSettings(_Settings, frozen=True):
     """Further columns; `model` is the teacher."""
 
 
-class Config(_Settings, frozen=True):
-    """The whole of `gradatim.toml`."""
+class Config(Settings, frozen=True):
+    """The whole of `gradatim.toml`. Paths in a file are relative to its folder."""
 
     library: str = "library.db"
+    """The library's file."""
     ingest: list[IngestSettings] = []
     models: dict[str, ModelSettings] = {}
     attempt: AttemptSettings = AttemptSettings()
@@ -240,122 +272,3 @@ class Config(_Settings, frozen=True):
             f'No [models.{name}] is set.{there} Add it to gradatim.toml with model = "NAME" and '
             'base_url = "http://.../v1".'
         )
-
-
-def load(path: str | Path) -> Config:
-    """Read and validate a settings file. Raises `UsageError` with the place and the nearest right name."""
-    path = Path(path)
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"There is no {path}. Make one with: gradatim init FOLDER") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.") from error
-    return parse(raw, str(path))
-
-
-def parse(raw: dict[str, object], place: str = "the settings") -> Config:
-    """Validate settings that were read. Raises `UsageError`."""
-    try:
-        config = msgspec.convert(raw, Config)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{place}: {_sentence(str(error))}") from error
-    check(config, place)
-    return config
-
-
-def updated(settings: _S, /, **changes: object) -> _S:
-    """Return the settings with those changes that are not None. Raises `UsageError` for a value that does not fit."""
-    wanted = {name: value for name, value in changes.items() if value is not None and value != ()}
-    if not wanted:
-        return settings
-    try:
-        new: _S = msgspec.convert(msgspec.to_builtins(settings) | wanted, type(settings))
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{_sentence(str(error))}") from error
-    return new
-
-
-def check(config: Config, place: str) -> None:
-    """Check what types cannot say. Raises `UsageError`."""
-    for table, key, value, low in _least(config):
-        if value < low:
-            raise UsageError(f"{place}: [{table}] {key} = {value} must be at least {low}.")
-    for table, asking in (("attempt", config.attempt), ("teach", config.teach)):
-        if "{prompt}" not in asking.template:
-            raise UsageError(f"{place}: [{table}] template must hold {{prompt}}, where the question goes.")
-    for name, model in config.models.items():
-        if looks_like_key(model.api_key_env):
-            raise UsageError(
-                f"{place}: [models.{name}] api_key_env must be the NAME of an environment variable, "
-                "not a key. Keys stand in no file."
-            )
-    if config.grade.rule == "rate" and config.grade.cuts == "quintiles":
-        raise UsageError(
-            f'{place}: [grade] cuts = "quintiles" belongs to rule = "paper"; the rate rule takes five numbers.'
-        )
-    if config.prm is not None and config.prm.backend == "pooling" and config.prm.base_url is None:
-        raise UsageError(
-            f'{place}: [prm] backend = "pooling" needs base_url = "http://.../v1", where vLLM serves the PRM.'
-        )
-
-
-def looks_like_key(name: str | None) -> bool:
-    """Tell whether this can only be a key itself, not the name of the variable that holds it."""
-    return name is not None and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name) is None
-
-
-def _least(config: Config) -> list[tuple[str, str, float, float]]:
-    """Numbers that have a least value: table, key, value, least."""
-    return [
-        ("attempt", "samples", config.attempt.samples, 1),
-        ("attempt", "max_tokens", config.attempt.max_tokens, 1),
-        ("teach", "max_tokens", config.teach.max_tokens, 1),
-        ("teach", "tries", config.teach.tries, 1),
-        ("verify", "deadline", config.verify.deadline, 0.1),
-        ("verify", "workers", config.verify.workers, 1),
-        ("verify", "memory_mb", config.verify.memory_mb, 128),
-        ("sample", "size", config.sample.size, 1),
-        ("sample", "reserve", config.sample.reserve, 0),
-        *((f"models.{name}", "concurrency", model.concurrency, 1) for name, model in config.models.items()),
-        *((f"models.{name}", "tries", model.tries, 1) for name, model in config.models.items()),
-        *((f"models.{name}", "idle_timeout", model.idle_timeout, 0.1) for name, model in config.models.items()),
-    ]
-
-
-def _sentence(error: str) -> str:
-    """Turn msgspec's message into a sentence that names the place and the nearest right key."""
-    what, _, path = error.partition(" - at `")
-    place = path.rstrip("`").removeprefix("$").removeprefix(".")
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what)
-    if unknown is None:
-        what = what.replace("Object missing required field", "there is no").replace("`", "'")
-        return f"{place + ': ' if place else ''}{what[0].lower() + what[1:]}."
-    key = unknown[1]
-    table = _table_at(place)
-    near = difflib.get_close_matches(key, table, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(table)}."
-    return f"{place + ': ' if place else ''}unknown key {key!r}.{hint}"
-
-
-def _table_at(place: str) -> list[str]:
-    """Return the keys of the table that a path as `models[...].price` leads to."""
-    tables: dict[str, type[_Settings]] = {
-        "ingest": IngestSettings,
-        "models": ModelSettings,
-        "attempt": AttemptSettings,
-        "verify": VerifySettings,
-        "prm": PrmSettings,
-        "grade": GradeSettings,
-        "sample": SampleSettings,
-        "teach": TeachSettings,
-        "curate": CurateSettings,
-        "export": ExportSettings,
-        "price": PriceSettings,
-        "budget": BudgetSettings,
-    }
-    names = re.findall(r"[a-z_]+", place)
-    known = [tables[name] for name in names if name in tables]
-    return list((known[-1] if known else Config).__struct_fields__)

@@ -127,8 +127,8 @@ def _costed(
 ) -> Planned:
     """Add the estimate of tokens and cost, where this model has answered before."""
     if prompt is None or completion is None:
-        note = "no estimate before the first answers; --limit 50 gives some" if requests else ""
-        return _with(planned, note=note)
+        some = "; attempt --limit 50 gives some" if planned.stage == "attempt" else ""
+        return _with(planned, note=f"no estimate before the first answers{some}" if requests else "")
     cost = None if price is None else requests * (prompt * price.input + completion * price.output) / 1e6
     return _with(planned, tokens=round(requests * (prompt + completion)), cost=cost)
 

@@ -1,0 +1,43 @@
+"""`gradatim.toml`: frozen, validated settings, one record per stage."""
+
+from __future__ import annotations
+
+from gradatim.config.checks import COMMAND_LINE, check, looks_like_key
+from gradatim.config.loading import load, parse, updated
+from gradatim.config.settings import (
+    AttemptSettings,
+    BudgetSettings,
+    Config,
+    CurateSettings,
+    ExportSettings,
+    GradeSettings,
+    IngestSettings,
+    ModelSettings,
+    PriceSettings,
+    PrmSettings,
+    SampleSettings,
+    TeachSettings,
+    VerifySettings,
+)
+
+__all__ = [
+    "COMMAND_LINE",
+    "AttemptSettings",
+    "BudgetSettings",
+    "Config",
+    "CurateSettings",
+    "ExportSettings",
+    "GradeSettings",
+    "IngestSettings",
+    "ModelSettings",
+    "PriceSettings",
+    "PrmSettings",
+    "SampleSettings",
+    "TeachSettings",
+    "VerifySettings",
+    "check",
+    "load",
+    "looks_like_key",
+    "parse",
+    "updated",
+]
