@@ -40,7 +40,7 @@ class Killer:
         self.table = f"attempt WHERE setting IN (SELECT pk FROM setting WHERE role = '{role}')"
         self.kills = self.in_flight = self.fresh = self.lost = 0
 
-    def once(self, command, *, while_starting=False, requests=80):
+    def once(self, command, *, while_starting=False, requests=50):
         """Start the command and kill it: after so many more requests at most, or at any moment of its start."""
         seen = self.server.stats()
         process = self.folder.start(*command, program=self.program)
@@ -95,7 +95,7 @@ def undisturbed(tmp_path, pool, server, *, samples, stream):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kills", "samples", "stream"), [(30, 3, True), (8, 1, False)], ids=["streamed", "plain"])
+@pytest.mark.parametrize(("kills", "samples", "stream"), [(30, 2, True), (5, 1, False)], ids=["streamed", "plain"])
 def test_attempt_killed_thirty_times(tmp_path, pool, kills, samples, stream):
     """A run killed at 30 random moments ends with the rows of an undisturbed one, and buys again what a kill may cost.
 
@@ -169,7 +169,7 @@ def test_one_row_more_costs_one_request(tmp_path, pool):
 
 def test_ctrl_c_saves(tmp_path, pool):
     """Ctrl-C ends with 130 and a sentence; what was in flight is waited for and saved, and nothing is asked twice."""
-    with MockServer(MockSettings(answers=str(pool), latency=0.3), process=True) as server:
+    with MockServer(MockSettings(answers=str(pool), latency=0.1), process=True) as server:
         stopped = folder(tmp_path, "stopped", pool, server.url)
         process = stopped.start("attempt")
         wait_until(lambda: server.stats().requests >= 40 and server.stats().in_flight == 16)
