@@ -266,11 +266,21 @@ def test_the_readme_tree_is_the_tree():
     assert there - named == set()
 
 
+def test_each_figure_names_the_benchmark_that_gives_it():
+    """The README names every benchmark, and none that is not there."""
+    named = set(re.findall(r"python benchmarks/(\w+\.py)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert named == {path.name for path in (ROOT / "benchmarks").glob("bench_*.py")}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_relative_links_lead_somewhere(page):
-    """Every link to a file of ours finds one."""
-    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
+    """Every link to a file of ours finds one, and its section where it names one."""
+    for target, section in re.findall(r"\]\((?!https?://)([^)#]*)(#[^)]+)?\)", page.read_text(encoding="utf-8")):
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        if section:
+            titles = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert section[1:] in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

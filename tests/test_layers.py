@@ -17,7 +17,7 @@ SOURCE = Path(gradatim.__file__).parent
 PARTS = ("library", "models", "checkers", "prm", "formats")
 RANK = {
     "types": 0, "errors": 0, "progress": 0, "reasoning": 0, "method": 1, **dict.fromkeys(PARTS, 2), "config": 3,
-    "work": 4, "stages": 5, "pipeline": 6, "plan": 6, "cli": 7,
+    "work": 4, "stages": 5, "pipeline": 6, "planning": 6, "cli": 7,
 }  # fmt: skip
 
 

@@ -113,7 +113,7 @@ def test_no_fault_ends_as_an_answer(tmp_path, kind, stream):
             work.run("attempt", program=patient + MAIN, code=1)
         else:
             work.run("attempt", code=1)
-        work.run("verify")
+        work.run("verify", code=2)  # there is nothing to judge
         assert server.stats().answered == 0
     assert (work.count("attempt"), work.count("attempt_text"), work.count("verdict")) == (0, 0, 0)
     faults = work.rows("SELECT stage, boundary, model, count(*), count(DISTINCT question) FROM faults GROUP BY 1, 2, 3")

@@ -103,7 +103,7 @@ def test_one_word_for_one_thing(path):
 @pytest.mark.parametrize("path", SOURCES, ids=local)
 def test_ignored_rules_have_a_reason(path):
     """Each `noqa` and `type: ignore` in the package names its rule and says why, there or on the line above."""
-    reason = r"# (?:noqa: [A-Z]+\d+(?:, ?[A-Z]+\d+)*|type: ignore\[[a-z-]+\]) +[-#] *\w"
+    reason = r"# (?:noqa: [A-Z]+\d+(?:, ?[A-Z]+\d+)*|type: ignore\[[a-z-]+\]) +[-#] *\S"
     lines = path.read_text(encoding="utf-8").splitlines()
     for above, line in zip(["", *lines], lines, strict=False):
         for mark in re.findall(r"# (?:noqa|type: ignore)\b.*", line):

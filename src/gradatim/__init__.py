@@ -29,7 +29,7 @@ _HOMES = {
     "gradatim.stages.curate": ("curate", "CurateResult"),
     "gradatim.stages.export": ("export", "ExportResult"),
     "gradatim.pipeline": ("run",),
-    "gradatim.plan": ("plan",),
+    "gradatim.planning": ("plan",),
     "gradatim.config": (
         "Config",
         "load",

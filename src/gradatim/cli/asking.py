@@ -61,6 +61,8 @@ def attempt(start: Start, /, recorded: str | None, fields: tuple[str, ...], shap
         result = pipeline.do_attempt(library, config, progress)
         last = _last_fault(library)
     print_result(result, shape, [attempted(result)])
+    for said in result.notes:
+        note(f"gradatim: {said}")
     if result.stopped:
         raise LimitError(result.stopped)
     if result.faults:
@@ -166,6 +168,8 @@ def teach(start: Start, /, draw: str | None, shape: str | None, **options: Any) 
         name = draws.chosen_draw(library, draw).name
         result = pipeline.do_teach(library, config, name, progress)
     print_result(result, shape, taught(result))
+    for said in result.notes:
+        note(f"gradatim: {said}")
     if result.missing:
         raise (GradatimError if result.faults else LimitError)(result.stopped)
 

@@ -110,4 +110,8 @@ def ingested(result: object) -> str:
         parts.append(f"{sum(result.dropped.values()):,} dropped ({counts(result.dropped)})")
     if result.excluded:
         parts.append(f"{result.excluded:,} excluded as contaminated")
+    if result.faults:
+        parts.append(
+            f"{sum(result.faults.values()):,} not looked at after faults ({counts(result.faults)}): run it again"
+        )
     return f"ingest {result.set}: {', '.join(parts)}; read as {result.preset}"

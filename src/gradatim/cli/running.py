@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @pass_start
 def run(start: Start, /, until: str | None, dry_run: bool, allow_missing: bool, shape: str | None) -> None:
     """Run ingest, attempt, verify, grade, sample, teach, curate and export, each doing only what is missing."""
-    from gradatim import pipeline, plan
+    from gradatim import pipeline, planning
     from gradatim.cli.bars import progress_bars
 
     config = start.config()
@@ -32,7 +32,7 @@ def run(start: Start, /, until: str | None, dry_run: bool, allow_missing: bool, 
     if dry_run:
         rows = [
             (one.stage, one.done, one.to_do, one.unit, one.tokens, one.at_most, one.cost, one.note)
-            for one in plan.plan(config)
+            for one in planning.plan(config)
             if pipeline.STAGES.index(one.stage) <= last
         ]
         print_rows(
@@ -49,6 +49,8 @@ def _print(ran: Ran) -> None:
         click.echo(sentence)
     if getattr(result, "warning", ""):
         note(f"gradatim: {result.warning}")
+    for said in getattr(result, "notes", ()):
+        note(f"gradatim: {said}")
 
 
 _SENTENCES: dict[str, Callable[[Any], list[str]]] = {

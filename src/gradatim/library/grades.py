@@ -43,22 +43,22 @@ class AttemptEvidence:
 
 
 def ensure_grading(library: Library, setting: Setting, prm: int | None, rule: str, rule_settings: str) -> GradingRow:
-    """Return the grading, made if it is new."""
+    """Return the grading, made if it is new; it is the newest from now on."""
     id_ = content_id(setting.id, str(prm), rule, rule_settings)[:10]
-    if library.value("SELECT 1 FROM grading WHERE id = ?", (id_,)) is None:
-        with library.transaction() as connection:
-            connection.execute(
-                "INSERT INTO grading (id, model, setting, prm, rule, rule_settings) VALUES (?, ?, ?, ?, ?, ?)",
-                (id_, setting.model, setting.pk, prm, rule, rule_settings),
-            )
+    with library.transaction() as connection:
+        connection.execute(
+            "INSERT OR IGNORE INTO grading (id, model, setting, prm, rule, rule_settings) VALUES (?, ?, ?, ?, ?, ?)",
+            (id_, setting.model, setting.pk, prm, rule, rule_settings),
+        )
+        connection.execute("UPDATE grading SET turn = (SELECT max(turn) + 1 FROM grading) WHERE id = ?", (id_,))
     return next(one for one in gradings(library) if one.id == id_)
 
 
 def gradings(library: Library) -> list[GradingRow]:
-    """All gradings, the newest last."""
+    """All gradings, the one that was made or made again last at the end."""
     return [
         GradingRow(pk=row[0], id=row[1], model=row[2], setting=row[3], prm=row[4], rule=row[5], rule_settings=row[6])
-        for row in library.all("SELECT pk, id, model, setting, prm, rule, rule_settings FROM grading ORDER BY pk")
+        for row in library.all("SELECT pk, id, model, setting, prm, rule, rule_settings FROM grading ORDER BY turn, pk")
     ]
 
 

@@ -13,6 +13,7 @@ import re
 import sqlite3
 import threading
 import weakref
+from collections import Counter
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
 
 Row = tuple[Any, ...]
 _MAGIC = b"SQLite format 3\x00"
+
+_READS = re.compile(
+    r"(\s|--[^\n]*\n|/\*.*?\*/)*(select|with|values|explain|pragma\s+table_info)\b", re.IGNORECASE | re.DOTALL
+)
+"""How a statement that reads begins. A courtesy: that nothing is written is held by opening the file for reading."""
+
+_open_files: Counter[tuple[int, int]] = Counter()
+"""Device and inode of the libraries that this process has open, with how often."""
+_opening = threading.RLock()
 
 
 class Library:
@@ -48,6 +58,7 @@ class Library:
         self._reading: weakref.WeakSet[sqlite3.Cursor] = weakref.WeakSet()
         self._turn = threading.Lock()
         self._made = self._discard = False
+        self._file: tuple[int, int] | None = None
         version = _checked_version(self.path)
         if version is None and not write:
             raise LibraryError(
@@ -58,6 +69,13 @@ class Library:
         if not write:
             self._close_writer()
         self._reader = self._opened(_open_reader)
+
+    def _register(self) -> None:
+        """Note that this process has the file open, before it has."""
+        with _opening:
+            if self._file is None:
+                self._file = _identity(self.path)
+                _open_files[self._file] += 1
 
     def _open_writer(self) -> None:
         """Take the lock, make the file if there is none, and bring it up to date."""
@@ -73,6 +91,7 @@ class Library:
             if version is None:
                 _make(self.path)
                 self._made = True
+            self._register()
             self._writer = _open_writer(self.path)
             _migrate(self._writer, len(MIGRATIONS) if version is None else version)
         except (sqlite3.Error, OSError) as error:
@@ -84,6 +103,7 @@ class Library:
 
     def _opened(self, open_: Callable[[Path], sqlite3.Connection]) -> sqlite3.Connection:
         try:
+            self._register()
             return open_(self.path)
         except (sqlite3.Error, OSError) as error:
             self.close()
@@ -96,7 +116,12 @@ class Library:
             cursor.close()
         if self._reader is not None:
             self._reader.close()
+            self._reader = None
         self._close_writer()
+        with _opening:
+            if self._file is not None:
+                _open_files[self._file] -= 1
+                self._file = None
 
     def _close_writer(self) -> None:
         # After the reader: only a writer that closes last folds the write-ahead log back into the file.
@@ -166,7 +191,7 @@ class Library:
 
 def select(library: Library, sql: str) -> tuple[list[str], Iterator[Row]]:
     """Run a user's SELECT: column names and rows. Raises `UsageError` for SQL that is wrong or would write."""
-    if not re.match(r"\s*(select|with|values|explain|pragma\s+table_info)\b", sql, re.IGNORECASE):
+    if not _READS.match(sql):
         raise UsageError(
             "gradatim query only reads: start with SELECT or WITH. The views are questions, "
             "attempts, verdicts, scores, grades, draws, chains, faults, drops."
@@ -180,13 +205,16 @@ def select(library: Library, sql: str) -> tuple[list[str], Iterator[Row]]:
     except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError) as error:
         raise _refused(error) from error
     library._reading.add(cursor)  # noqa: SLF001 - as above
-    columns = [column[0] for column in cursor.description or ()]
+    names = [column[0] for column in cursor.description or ()]
+    # JSON has each name once: the second `id` of a join becomes `id_2`.
+    before = [names[:place].count(name) for place, name in enumerate(names)]
+    columns = [f"{name}_{count + 1}" if count else name for name, count in zip(names, before, strict=True)]
     return columns, _selected(cursor)
 
 
 def _selected(cursor: sqlite3.Cursor) -> Iterator[Row]:
     try:
-        for row in cursor:  # noqa: UP028 - `yield from` would close the cursor of a library that is closed before
+        for row in cursor:  # noqa: UP028 - as `yield from` also closes the cursor, after its library was closed
             yield row
     except (sqlite3.Error, sqlite3.Warning) as error:
         raise _refused(error) from error
@@ -203,7 +231,7 @@ def _refused(error: Exception) -> BaseException:
 
 def _reported(cursor: sqlite3.Cursor, path: Path) -> Iterator[Row]:
     try:
-        for row in cursor:  # noqa: UP028 - `yield from` would close the cursor of a library that is closed before
+        for row in cursor:  # noqa: UP028 - as `yield from` also closes the cursor, after its library was closed
             yield row
     except sqlite3.DatabaseError as error:
         raise _told(error, path) from error
@@ -243,8 +271,13 @@ def _checked_version(path: Path) -> int | None:
     try:
         if not path.exists() or (path.is_file() and path.stat().st_size == 0):
             return None
-        with path.open("rb") as file:
-            header = file.read(100)
+        with _opening:
+            if _open_files[_identity(path)] > 0:
+                # Ours, and checked. Closing a file of our own would take the locks away that SQLite holds on it in
+                # this process (POSIX), and another program could then fold and delete the log below us.
+                return _version_told(path)
+            with path.open("rb") as file:
+                header = file.read(100)
     except OSError as error:
         raise LibraryError(f"{path} cannot be read: {error.strerror}.") from error
     if len(header) < 100 or header[:16] != _MAGIC or int.from_bytes(header[68:72], "big") != APPLICATION_ID:
@@ -252,11 +285,7 @@ def _checked_version(path: Path) -> int | None:
     version = int.from_bytes(header[60:64], "big")
     if version <= len(MIGRATIONS) and _beside(path, "-wal").exists():
         # The log may hold a later number than the file. SQLite would leave such files beside one that we refuse.
-        try:
-            with closing(_open_reader(path)) as connection:
-                version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        except sqlite3.Error as error:
-            raise environment_error(error, path) from error
+        version = _version_told(path)
     if version > len(MIGRATIONS):
         raise LibraryError(
             f"{path} was made by a newer Gradatim (tables {version}, this one knows "
@@ -266,6 +295,20 @@ def _checked_version(path: Path) -> int | None:
     if version < 1:
         raise environment_error(sqlite3.DatabaseError("it holds no tables"), path)
     return version
+
+
+def _version_told(path: Path) -> int:
+    """Return the number of migrations as SQLite reads it, the log included."""
+    try:
+        with closing(_open_reader(path)) as connection:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.Error as error:
+        raise environment_error(error, path) from error
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _beside(path: Path, ending: str) -> Path:

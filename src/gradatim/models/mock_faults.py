@@ -64,15 +64,14 @@ class Injection:
         """Return the fault of a request, "" for none: the `nth` time that this body came decides anew, but on a cut."""
         if not self.shares:
             return ""
-        seed, rest, cut = str(self.seed).encode(), 1.0, 0.0
+        seed, answered, cut, met = str(self.seed).encode(), 1.0, 0.0, ""
         at = unit(b"fault", seed, body, str(nth).encode())
         for kind, share in self.shares:
             if kind == "truncated":
                 cut += share
                 continue
-            rest -= share
+            answered -= 0.0 if kind == "slow" else share
             at -= share
-            if at < 0:
-                return kind
-        # Of those that no fault meets, so many that the share of all is what was asked for.
-        return "truncated" if unit(b"cut", seed, body) * rest < cut else ""
+            met = met or (kind if at < 0 else "")
+        # Of those that get an answer, slow ones too, so many that the share of all is what was asked for.
+        return "truncated" if met in {"", "slow"} and unit(b"cut", seed, body) * answered < cut else met

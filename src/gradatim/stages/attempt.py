@@ -1,6 +1,6 @@
 """Attempt: a model answers every question of the chosen sets, each sample that is not in the library yet.
 
-The paper's first step (section 3.1: the base model answers the pool, and, for P_eval, the evaluation set). A rerun asks
+The first step of arXiv 2504.11919: the base model answers the pool and, for P_eval, the evaluation set. A rerun asks
 for what is missing and nothing else; a fault is kept as a fault and asked again by the next run.
 """
 

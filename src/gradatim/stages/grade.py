@@ -1,7 +1,7 @@
 """Grade: the PRM scores what is wrong and not scored yet, then every question's evidence becomes a level.
 
-Arxiv 2504.11919, section 3.1, and our rule `rate`. Scores cost something and are kept; levels are derived from them, so
-another rule or other cuts call no model.
+The grading of arXiv 2504.11919 (rule `paper`), and our rule `rate`. Scores cost something and are kept; levels are
+derived from them, so another rule or other cuts call no model.
 """
 
 from __future__ import annotations
@@ -236,7 +236,10 @@ def _rule(library: Library, setting: Setting, settings: GradeSettings, prm_pk: i
         for _, found in grades.evidence(library, setting, prm_pk)
         if (evidence := _paper_evidence(found)).first is Outcome.WRONG and evidence.score is not None
     ]
-    return PaperRule(cuts=quantile_cuts(means))
+    try:
+        return PaperRule(cuts=quantile_cuts(means))
+    except UsageError as error:
+        raise UsageError(f"{setting.model}: {error}") from error
 
 
 def _derive(

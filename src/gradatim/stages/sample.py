@@ -1,4 +1,4 @@
-"""Sample: a named, seeded draw of graded questions that follows a mix (arXiv 2504.11919, section 3.2).
+"""Sample: a named, seeded draw of graded questions that follows a mix (arXiv 2504.11919, P_eval and P_C).
 
 Quotas by largest remainder; each level's order goes past its quota, as the reserve for chains that do not verify. What
 runs dry is reported here, before a teacher is paid. Questions of evaluation sets, and excluded ones, are never drawn.
