@@ -284,3 +284,36 @@ def test_the_view_of_questions_names_their_sets(made):
     rows = made.library.all("SELECT q.pk, v.sets FROM questions v JOIN question q ON q.id = v.id")
     for pk, sets in rows:
         assert sorted(sets.split(",")) == sorted(name for name in made.members if pk in made.members[name])
+
+
+SMALL = ("setting", "question_set", "grading", "draw", "checker", "prm", "s", "g", "d", "fault")
+"""Tables, and their short names in the queries, that stay small in a large library."""
+
+
+def test_no_page_and_no_item_scans_a_large_table(made):
+    """What is run once for each page or question finds its rows by a key; SQLite's own plan says so."""
+    from gradatim.cli.looking import _everything
+
+    library, setting = made.library, made.settings[0]
+    grading, _ = _graded(made, "a", random.Random(5))
+    chosen = questions.chosen_sets(library, None)
+    statements = []
+    library._reader.set_trace_callback(statements.append)
+    list(attempts.missing(library, setting, chosen, 9))
+    attempts.next_sample(library, setting, 1)
+    list(questions.pages(library, chosen))
+    list(verdicts.unjudged(library, Domain.MATH, 99, role=Role.BASE))
+    list(verdicts.unscored(library, setting, made.prms[0]))
+    list(grades.evidence(library, setting, made.prms[0]))
+    list(draws.graded(library, grading, 1, chosen))
+    draws.keys(library, [questions.get(library, 1).id])
+    _everything(library, questions.get(library, 1).id)
+    library._reader.set_trace_callback(None)
+    scans = {
+        (step[3], sql)
+        for sql in set(statements)
+        for step in library.all(f"EXPLAIN QUERY PLAN {sql}")
+        if step[3].startswith("SCAN") and step[3].split()[1] not in SMALL
+    }
+    assert len(statements) > 15
+    assert not scans

@@ -225,7 +225,7 @@ def _attempt(library: Library, attempt: tuple[object, ...]) -> list[tuple[str, o
     rows += [
         ("  chain", f"{draw}: {reason}")
         for draw, reason in library.all(
-            "SELECT d.name, c.reason FROM chain c JOIN draw d ON d.pk = c.draw WHERE c.attempt = ?", (pk,)
+            "SELECT d.name, c.reason FROM draw d CROSS JOIN chain c ON c.draw = d.pk WHERE c.attempt = ?", (pk,)
         )
     ]
     return rows
