@@ -4,6 +4,7 @@ import pytest
 
 import gradatim as gr
 from gradatim.errors import SetupError
+from gradatim.library.grades import chosen_grading, gradings
 from gradatim.stages import grade as stage
 from gradatim.types import Boundary, Fault, StepScores
 from pools import GRADES, answer, content, pool_library, question, record_answers, write_rows
@@ -256,6 +257,18 @@ def test_models_and_settings_are_graded_apart(tmp_path, library):
     assert [one.model for one in gr.grade(library, RATE, model="bad")] == ["bad"]
     with pytest.raises(gr.UsageError, match="no attempts of other"):
         gr.grade(library, RATE, model="other")
+
+
+def test_the_grading_that_was_made_last_is_the_newest(tmp_path, library):
+    """Going back to an earlier rule makes its grading the one that a draw takes, without a row twice."""
+    record_answers(library, tmp_path, "m", lambda n: [n % 2 == 0])
+    gr.verify(library)
+    first = gr.grade(library, RATE)[0].grading
+    second = gr.grade(library, gr.GradeSettings(rule="rate", cuts=[0.9, 0.7, 0.5, 0.3, 0.1]))[0].grading
+    assert chosen_grading(library).id == second
+    assert gr.grade(library, RATE)[0].grading == first
+    assert chosen_grading(library).id == first
+    assert len(gradings(library)) == 2
 
 
 def test_levels_that_cannot_occur_are_warned_about(tmp_path, library):

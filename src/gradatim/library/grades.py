@@ -43,22 +43,22 @@ class AttemptEvidence:
 
 
 def ensure_grading(library: Library, setting: Setting, prm: int | None, rule: str, rule_settings: str) -> GradingRow:
-    """Return the grading, made if it is new."""
+    """Return the grading, made if it is new; it is the newest from now on."""
     id_ = content_id(setting.id, str(prm), rule, rule_settings)[:10]
-    if library.value("SELECT 1 FROM grading WHERE id = ?", (id_,)) is None:
-        with library.transaction() as connection:
-            connection.execute(
-                "INSERT INTO grading (id, model, setting, prm, rule, rule_settings) VALUES (?, ?, ?, ?, ?, ?)",
-                (id_, setting.model, setting.pk, prm, rule, rule_settings),
-            )
+    with library.transaction() as connection:
+        connection.execute(
+            "INSERT OR IGNORE INTO grading (id, model, setting, prm, rule, rule_settings) VALUES (?, ?, ?, ?, ?, ?)",
+            (id_, setting.model, setting.pk, prm, rule, rule_settings),
+        )
+        connection.execute("UPDATE grading SET turn = (SELECT max(turn) + 1 FROM grading) WHERE id = ?", (id_,))
     return next(one for one in gradings(library) if one.id == id_)
 
 
 def gradings(library: Library) -> list[GradingRow]:
-    """All gradings, the newest last."""
+    """All gradings, the one that was made or made again last at the end."""
     return [
         GradingRow(pk=row[0], id=row[1], model=row[2], setting=row[3], prm=row[4], rule=row[5], rule_settings=row[6])
-        for row in library.all("SELECT pk, id, model, setting, prm, rule, rule_settings FROM grading ORDER BY pk")
+        for row in library.all("SELECT pk, id, model, setting, prm, rule, rule_settings FROM grading ORDER BY turn, pk")
     ]
 
 
@@ -109,12 +109,19 @@ def write(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
 
 def histogram(library: Library, grading: GradingRow, set_pk: int | None = None) -> dict[int | None, int]:
     """Count the questions of each level, of one set or of all pools; None counts those without a level."""
-    inside = "(SELECT pk FROM question_set WHERE purpose = 'pool')" if set_pk is None else "(?)"
+    if set_pk is not None:
+        # From the set: a small one costs little in a large library.
+        sql = (
+            "SELECT g.level, count(*) FROM member m CROSS JOIN grade g ON g.grading = ? AND g.question = m.question "
+            "WHERE m.question_set = ? GROUP BY g.level"
+        )
+        return dict(library.all(sql, (grading.pk, set_pk)))
     sql = (
-        "SELECT g.level, count(*) FROM grade g WHERE g.grading = ? AND EXISTS "
-        f"(SELECT 1 FROM member m WHERE m.question = g.question AND m.question_set IN {inside}) GROUP BY g.level"
+        "SELECT g.level, count(*) FROM grade g WHERE g.grading = ? AND EXISTS (SELECT 1 FROM member m WHERE "
+        "m.question_set IN (SELECT pk FROM question_set WHERE purpose = 'pool') AND m.question = g.question) "
+        "GROUP BY g.level"
     )
-    return dict(library.all(sql, (grading.pk,) if set_pk is None else (grading.pk, set_pk)))
+    return dict(library.all(sql, (grading.pk,)))
 
 
 def by_level(library: Library, grading: GradingRow) -> list[Row]:

@@ -239,4 +239,7 @@ SELECT s.name AS "set", d.place, d.reason, d.detail, unpack(d.body) AS row
 FROM dropped d JOIN question_set s ON s.pk = d.question_set;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_TURN = "ALTER TABLE grading ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;"
+"""Counts up with every `grade`: who goes back to an earlier rule means that one, not the one that was new last."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN)

@@ -236,7 +236,10 @@ def _rule(library: Library, setting: Setting, settings: GradeSettings, prm_pk: i
         for _, found in grades.evidence(library, setting, prm_pk)
         if (evidence := _paper_evidence(found)).first is Outcome.WRONG and evidence.score is not None
     ]
-    return PaperRule(cuts=quantile_cuts(means))
+    try:
+        return PaperRule(cuts=quantile_cuts(means))
+    except UsageError as error:
+        raise UsageError(f"{setting.model}: {error}") from error
 
 
 def _derive(

@@ -1,0 +1,197 @@
+"""Who is asked next, when a teacher works down a draw: each level's quota, order, tries, and what is out.
+
+The feed of `teach`. It counts what the library has when it opens its books, and from then on what it is told; two
+threads use it, the engine's and the judge's. Never more requests are out than chains are missing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gradatim.library import draws, questions
+from gradatim.library.text import unpack
+from gradatim.work.asking import request
+from gradatim.work.keeping import drop_reason
+
+if TYPE_CHECKING:
+    from gradatim.config import CurateSettings, TeachSettings
+    from gradatim.library.attempts import Setting
+    from gradatim.library.draws import Draw
+    from gradatim.library.store import Library
+    from gradatim.types import Question, Request, Sampling
+
+_RUNS_TO_JUDGE = 3
+"""How often the checker may fail on one answer before another is bought in its place: else a level waits for ever."""
+
+
+@dataclass(slots=True)
+class _Level:
+    """One level's work."""
+
+    quota: int
+    order: deque[int]
+    """Questions not yet asked."""
+    again: deque[int] = field(default_factory=deque)
+    """Questions that may be asked again."""
+    chains: int = 0
+    out: int = 0
+    """Requests sent and not yet judged."""
+    held: int = 0
+    """Answers that a fault of ours kept from a verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What an attempt has come to."""
+
+    chain: bool
+    unjudged: bool
+    """A fault of ours kept it from a verdict: it may be a chain yet, so nothing is bought in its place."""
+    again: bool
+    """Its question may be asked again: it was not cut off."""
+
+
+class Desk:
+    """The feed of `teach`: who is asked next. Used from the engine's thread and the judge's."""
+
+    def __init__(
+        self,
+        library: Library,
+        draw: Draw,
+        setting: Setting,
+        sampling: Sampling,
+        settings: TeachSettings,
+        curate: CurateSettings,
+    ) -> None:
+        self.library = library
+        self.draw = draw
+        self.setting = setting
+        self._sampling = sampling
+        self._tries = settings.tries
+        self._curate = msgspec.structs.replace(curate, keep=settings.keep)
+        self._levels: dict[int, _Level] = {}
+        self._level_of: dict[int, int] = {}
+        self._tried: Counter[int] = Counter()
+        self._next: Counter[int] = Counter()
+        """The first sample index that is free."""
+        self._out: dict[int, Question] = {}
+        """Questions that are asked now: the judge needs their references."""
+        self._lock = threading.Lock()
+
+    def open_books(self) -> None:
+        """Count what the library has: chains of any teacher, and this one's tries."""
+        done, through, held = set[int](), set[int](), Counter[int]()
+        hopeless = _hopeless(self.library)
+        for row in draws.teacher_attempts(self.library, self.draw):
+            question, attempt, own = row[2], row[3], row[9] == self.setting.pk
+            content, reasoning = self.library.all(
+                "SELECT content, reasoning FROM attempt_text WHERE attempt = ?", (attempt,)
+            )[0]
+            standing = self.standing(row[5], unpack(content), unpack(reasoning), row[7], row[6])
+            if standing.chain:
+                done.add(question)
+            elif standing.unjudged and attempt not in hopeless:
+                held[question] += 1
+            elif own and not standing.again:
+                through.add(question)
+            if own:
+                self._tried[question] += 1
+                self._next[question] = max(self._next[question], row[4] + 1)
+        never = draws.undrawable(self.library)
+        for level, order in draws.items(self.library, self.draw).items():
+            self._level_of.update(dict.fromkeys(order, level))
+            open_ = [one for one in order if one not in done | held.keys() | through | never]
+            self._levels[level] = _Level(
+                quota=self.draw.quotas.get(level, 0),
+                order=deque(one for one in open_ if not self._tried[one]),
+                again=deque(one for one in open_ if 0 < self._tried[one] < self._tries),
+                chains=sum(one in done and one not in never for one in order),
+                held=sum(one in held and one not in done and one not in never for one in order),
+            )
+
+    def standing(
+        self, outcome: str | None, content: str, reasoning: str, completion_tokens: int | None, finish_reason: str
+    ) -> Standing:
+        """Return what an answer with this outcome has come to; None: it has no verdict."""
+        reason = drop_reason(outcome, content, reasoning, completion_tokens, self._curate)
+        again = finish_reason not in ("length", "max_tokens")
+        return Standing(chain=reason == "", unjudged=outcome is None, again=again)
+
+    def chains(self) -> int:
+        """Chains so far, of all levels."""
+        return sum(min(level.chains, level.quota) for level in self._levels.values())
+
+    def chains_of(self, level: int) -> int:
+        """Chains of one level."""
+        return self._levels[level].chains if level in self._levels else 0
+
+    def held_of(self, level: int) -> int:
+        """Answers of one level that could not be judged."""
+        return self._levels[level].held if level in self._levels else 0
+
+    def question(self, key: int) -> Question:
+        """Return a question that is being asked."""
+        return self._out[key]
+
+    def give_all_up(self) -> None:
+        """Ask nothing more: the judge is gone."""
+        with self._lock:
+            self._levels.clear()
+
+    def wanted(self) -> bool:
+        """Whether anything is to be asked."""
+        return any(self._has_work(level) for level in self._levels.values())
+
+    def _has_work(self, level: _Level) -> bool:
+        return level.chains + level.out + level.held < level.quota and bool(level.again or level.order)
+
+    def take(self) -> Request | None:
+        """Give the next request of the level that is furthest from its quota."""
+        with self._lock:
+            ready = [level for level in self._levels.values() if self._has_work(level)]
+            if not ready:
+                return None
+            level = max(ready, key=lambda one: (one.quota - one.chains - one.out - one.held) / one.quota)
+            question = level.again.popleft() if level.again else level.order.popleft()
+            level.out += 1
+        asked = self._out[question] = questions.get(self.library, question)
+        return request(question, asked.id, self._next[question], asked.prompt, self._sampling)
+
+    def open(self) -> bool:
+        """Whether a judged answer may still make room for a request."""
+        with self._lock:
+            return any(level.out or self._has_work(level) for level in self._levels.values())
+
+    def judged(self, question: int, standing: Standing) -> None:
+        """Take note of a judged answer."""
+        with self._lock:
+            level = self._levels[self._level_of[question]]
+            level.out -= 1
+            del self._out[question]
+            self._tried[question] += 1
+            self._next[question] += 1
+            if standing.chain:
+                level.chains += 1
+            elif standing.unjudged:
+                level.held += 1
+            elif standing.again and self._tried[question] < self._tries:
+                level.again.append(question)
+
+    def gave_up(self, question: int) -> None:
+        """Take note of a request without an answer: this run asks the level's next question instead."""
+        with self._lock:
+            self._levels[self._level_of[question]].out -= 1
+            del self._out[question]
+
+
+def _hopeless(library: Library) -> set[int]:
+    """Attempts that the checker has failed on so often that they count as misses."""
+    sql = (
+        "SELECT attempt FROM fault WHERE stage = 'verify' AND attempt IS NOT NULL GROUP BY attempt HAVING count(*) >= ?"
+    )
+    return {row[0] for row in library.all(sql, (_RUNS_TO_JUDGE,))}
