@@ -1,6 +1,6 @@
 """A library of a million questions: how long commands take to start and to finish, and the memory of each.
 
-    python benchmarks/bench_scale.py                      a million questions, four million attempts: about ten minutes
+    python benchmarks/bench_scale.py                      a million questions, four million attempts: some minutes
     python benchmarks/bench_scale.py --questions 50000    the same, smaller
     python benchmarks/bench_scale.py --folder FOLDER      keep the library there, and use it again where it is whole
 
@@ -26,11 +26,12 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from gradatim.config import AttemptSettings, PrmSettings
+from gradatim.config import AttemptSettings, IngestSettings, PrmSettings
 from gradatim.library import attempts, questions, verdicts
 from gradatim.library.attempts import NewAttempt
 from gradatim.library.store import Library
 from gradatim.models.mock_server import MockServer, MockSettings
+from gradatim.stages.ingest import ingest
 from gradatim.types import Domain, Outcome, Question, Reply, Role, StepScores, Usage, Verdict
 from gradatim.work.judging import make_checker
 from gradatim.work.opening import open_prm
@@ -105,11 +106,13 @@ def answered(number: int) -> Iterator[Answered]:
 
 
 def build_questions(library: Library, count: int) -> None:
-    """Add the pool, with the bands that near duplicates are looked for by."""
+    """Add the pool, with as many bands as near duplicates are looked for by; the first question in the usual way."""
     random_ = random.Random(SEED)
-    with library.transaction() as connection:
-        set_pk = questions.ensure_set(connection, "pool", "pool")
-    for start in range(0, count, CHUNK * 5):
+    first = library.path.with_name("first.jsonl")
+    first.write_text(json.dumps({"question": question(0).prompt, "answer": question(0).reference}), encoding="utf-8")
+    ingest(library, IngestSettings(path=str(first)))
+    set_pk = questions.chosen_sets(library, ["pool"])[0].pk
+    for start in range(1, count, CHUNK * 5):
         numbers = range(start, min(count, start + CHUNK * 5))
         with library.transaction() as connection:
             pks = [questions.add(connection, set_pk, question(number)) for number in numbers]

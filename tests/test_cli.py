@@ -162,7 +162,6 @@ def test_exit_codes_are_as_documented(folder, world):
     assert called("--library", "pool.jsonl", "status").code == 3
     assert called("attempt", "--api-key-env", "NOT_SET_HERE").code == 4
     assert called("sample", "--name", "x", "--size", "100000", "--when-dry", "fail").code == 5
-    assert called("teach", "d", "--tries", "4", "--budget-tokens", "1", "--temperature", "0.5").code in (0, 5)
     with gradatim.MockServer(gradatim.MockSettings(faults=(("malformed", 1.0),))) as server:
         one = settings(server.url).replace("[models.teacher]", "tries = 1\n[models.teacher]")
         (folder / "gradatim.toml").write_text(one)
@@ -330,3 +329,21 @@ def test_the_last_library_named_wins(folder):
     (folder / "gradatim.toml").write_text('library = "nowhere.db"\n')
     assert called("status").code == 3
     assert called("--library", "library.db", "status").code == 0
+
+
+@pytest.mark.usefixtures("folder")
+def test_texts_move_nobodys_cursor():
+    """Control characters of a model's text are escaped in tables and sentences; JSON holds them as JSON does."""
+    sql = "select 'a' || char(27) || '[31mb' || char(155) || char(8238) as x"
+    assert called("query", sql).out == "x\na\\x1b[31mb\\x9b\\u202e\n"
+    assert json.loads(called("query", sql, "--json").out) == [{"x": "a\x1b[31mb\x9b\u202e"}]
+    assert called("show", "no\x1b[2Jsuch").err.count("\x1b") == 0
+
+
+@pytest.mark.usefixtures("folder")
+def test_rows_of_a_query_are_json_whatever_they_hold():
+    """Columns of one name, numbers without end and bytes all have a form in JSON, and no value is lost."""
+    ended = called("query", "select 1 as a, 2 as a, 3 as a, 9e999 as b, x'0011' as c", "--json")
+    assert json.loads(ended.out, parse_constant=pytest.fail) == [
+        {"a": 1, "a_2": 2, "a_3": 3, "b": None, "c": "<2 bytes>"}
+    ]

@@ -40,25 +40,25 @@ def test_defaults_are_valid():
 def test_paths_are_relative_to_the_settings_file(tmp_path, monkeypatch):
     """Every path of a file is seen from its folder; absolute ones, the hub's and `~` are what they say."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", "/home/somebody")
-    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("HOME", "/own")
+    (tmp_path / "math").mkdir()
     sources = ("pool.jsonl", "/data/pool.jsonl", "hf:openai/gsm8k", "openai/gsm8k", "~/pool.jsonl", "../pool.jsonl")
     tables = "".join(f'[[ingest]]\npath = "{source}"\n' for source in sources)
     text = f'library = "my.db"\n{tables}[export]\nout = "sets/x.jsonl"\n[prm]\nbackend = "local"\nmodel = "prm"\n'
-    (tmp_path / "work" / "gradatim.toml").write_text(text)
-    loaded = config.load("work/gradatim.toml")
-    assert (loaded.library, loaded.export.out) == ("work/my.db", "work/sets/x.jsonl")
+    (tmp_path / "math" / "gradatim.toml").write_text(text)
+    loaded = config.load("math/gradatim.toml")
+    assert (loaded.library, loaded.export.out) == ("math/my.db", "math/sets/x.jsonl")
     assert loaded.prm is not None
-    assert loaded.prm.model == "work/prm"
+    assert loaded.prm.model == "math/prm"
     assert [source.path for source in loaded.ingest] == [
-        "work/pool.jsonl",
+        "math/pool.jsonl",
         "/data/pool.jsonl",
         "hf:openai/gsm8k",
         "openai/gsm8k",
-        "/home/somebody/pool.jsonl",
-        "work/../pool.jsonl",
+        "/own/pool.jsonl",
+        "math/../pool.jsonl",
     ]
-    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "math")
     assert config.load("gradatim.toml").library == "my.db"
 
 
@@ -78,14 +78,14 @@ def test_a_pooling_prm_is_no_path(tmp_path):
 
 def test_commands_use_the_paths_of_the_settings(tmp_path):
     """`gradatim --config DIR/gradatim.toml` reads and writes in DIR from wherever it is run; --library is one's own."""
-    work, other = tmp_path / "work", tmp_path / "other"
+    work, other = tmp_path / "math", tmp_path / "other"
     work.mkdir()
     other.mkdir()
     (work / "pool.jsonl").write_text('{"question": "What is one and one?", "answer": "2"}\n')
     (work / "gradatim.toml").write_text('[[ingest]]\npath = "pool.jsonl"\n')
-    assert started("--config", "../work/gradatim.toml", "ingest", folder=other).code == 0
+    assert started("--config", "../math/gradatim.toml", "ingest", folder=other).code == 0
     assert (work / "library.db").exists()
-    assert started("--config", "../work/gradatim.toml", "--library", "own.db", "ingest", folder=other).code == 0
+    assert started("--config", "../math/gradatim.toml", "--library", "own.db", "ingest", folder=other).code == 0
     assert (other / "own.db").exists()
 
 

@@ -242,3 +242,45 @@ def test_moves_counts_what_both_graded(made):
 def test_undrawable_holds_excluded_and_evaluation_questions(made):
     """Also those that are in a pool as well."""
     assert draws.undrawable(made.library) == made.excluded | made.members["eval"]
+
+
+@pytest.mark.parametrize("names", [None, ("pool",), ("more", "pool"), ("pool", "eval")])
+def test_available_counts_what_graded_gives_without_the_undrawable(made, names):
+    """Counts are taken from an index, questions come one by one: both are of the same questions."""
+    grading, levels = _graded(made, "a", random.Random(3))
+    sets = None if names is None else questions.chosen_sets(made.library, names)
+    inside = set().union(*(made.members[name] for name in names or made.members))
+    counts = draws.available(made.library, grading, sets)
+    assert sorted(counts) == list(range(6))
+    never = draws.undrawable(made.library)
+    for level in range(6):
+        found = [pk for pk, _ in draws.graded(made.library, grading, level, sets)]
+        assert sorted(found) == [pk for pk in levels if levels[pk] == level and pk in inside]
+        assert counts[level] == len(set(found) - never)
+
+
+def test_keys_come_in_the_order_of_the_ids(made):
+    """An order that a seed gave is kept."""
+    rows = made.library.all("SELECT id, pk FROM question")
+    random.Random(4).shuffle(rows)
+    assert draws.keys(made.library, [id_ for id_, _ in rows]) == [pk for _, pk in rows]
+
+
+def test_status_counts_each_attempt_by_its_newest_verdict(made):
+    """An attempt that two checkers judged counts once, as the later one decided."""
+    from gradatim.cli.looking import summary
+
+    expected = Counter()
+    for (pk, _, _), attempt in made.attempts.items():
+        setting = next(one for one in made.settings if one.pk == pk)
+        if made.newest(attempt) is not None:
+            expected["verdicts", f"{setting.role} {setting.model}", made.newest(attempt)] += 1
+    found = {(row[0], row[1], row[3]): row[2] for row in summary(made.library) if row[0] == "verdicts"}
+    assert found == expected
+
+
+def test_the_view_of_questions_names_their_sets(made):
+    """Each set once, also where a question is in several."""
+    rows = made.library.all("SELECT q.pk, v.sets FROM questions v JOIN question q ON q.id = v.id")
+    for pk, sets in rows:
+        assert sorted(sets.split(",")) == sorted(name for name in made.members if pk in made.members[name])

@@ -27,8 +27,8 @@ from gradatim.work.opening import engine_settings, open_budget, open_model, open
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gradatim.config import Config
-    from gradatim.models.budget import Price
+    from gradatim.config import BudgetSettings, Config, ModelSettings
+    from gradatim.models.budget import Budget, Price
 
 STAGES = ("ingest", "attempt", "verify", "grade", "sample", "teach", "curate", "export")
 """The stages of this loop, in their order."""
@@ -145,14 +145,13 @@ def do_attempt(library: Library, config: Config, progress: Progress = silent) ->
     """Ask the configured base model for what is missing, within its budget."""
     chosen = config.model(config.attempt.model)
     price = price_of(chosen)
-    tokens, money = spent(library, Role.BASE, chosen.model, price=price)
     return attempt_stage.attempt(
         library,
         open_model(chosen),
         config.attempt,
         engine=engine_settings(chosen),
         price=price,
-        budget=open_budget(config.attempt.budget, price, tokens=tokens, money=money),
+        budget=_budget(library, config.attempt.budget, Role.BASE, chosen),
         progress=progress,
     )
 
@@ -161,7 +160,6 @@ def do_teach(library: Library, config: Config, draw: str, progress: Progress = s
     """Have the configured teacher write what the draw lacks, within its budget."""
     chosen = config.model(config.teach.model)
     price = price_of(chosen)
-    tokens, money = spent(library, Role.TEACHER, chosen.model, draw, price)
     return teach_stage.teach(
         library,
         draw,
@@ -171,7 +169,7 @@ def do_teach(library: Library, config: Config, draw: str, progress: Progress = s
         verify=config.verify,
         engine=engine_settings(chosen),
         price=price,
-        budget=open_budget(config.teach.budget, price, tokens=tokens, money=money),
+        budget=_budget(library, config.teach.budget, Role.TEACHER, chosen, draw),
         progress=progress,
     )
 
@@ -188,6 +186,16 @@ def do_grade(
             prm.close()
 
 
+def _budget(
+    library: Library, limits: BudgetSettings, role: Role, chosen: ModelSettings, draw: str | None = None
+) -> Budget | None:
+    """Return the budget with what was spent before. The books are read only where a limit asks for them."""
+    tokens, money, price = 0, 0.0, price_of(chosen)
+    if limits.tokens is not None or limits.money is not None:
+        tokens, money = spent(library, role, chosen.model, draw, price)
+    return open_budget(limits, price, tokens=tokens, money=money)
+
+
 def spent(
     library: Library, role: Role, model: str, draw: str | None = None, price: Price | None = None
 ) -> tuple[int, float]:
@@ -200,16 +208,19 @@ def spent(
     if draw is not None:
         inside = " AND a.question IN (SELECT i.question FROM draw_item i JOIN draw d ON d.pk = i.draw WHERE d.name = ?)"
         values.append(draw)
-    counted = "a.prompt_tokens IS NOT NULL AND a.completion_tokens IS NOT NULL"
+    uncounted = "(a.prompt_tokens IS NULL OR a.completion_tokens IS NULL)"
     whose = f"setting s ON s.pk = a.setting WHERE s.role = ? AND s.model = ? AND s.sampling <> ?{inside}"
     sql = (
-        "SELECT coalesce(sum(prompt_tokens + completion_tokens), 0), coalesce(sum(cost), 0.0) "
-        f"FROM attempt a JOIN {whose} AND {counted}"
+        "SELECT coalesce(sum(a.prompt_tokens + a.completion_tokens), 0), "
+        f"coalesce(sum(a.cost) FILTER (WHERE NOT {uncounted}), 0.0), count(*) FILTER (WHERE {uncounted}) "
+        f"FROM attempt a JOIN {whose}"
     )
-    tokens, money = library.all(sql, values)[0]
+    tokens, money, unknown = library.all(sql, values)[0]
+    if not unknown:
+        return int(tokens), float(money)
     sql = (
         "SELECT a.prompt_tokens, a.completion_tokens, s.sampling, t.prompt FROM attempt a JOIN question_text t ON "
-        f"t.question = a.question JOIN {whose} AND NOT ({counted})"
+        f"t.question = a.question JOIN {whose} AND {uncounted}"
     )
     for prompt_tokens, completion_tokens, sampling_text, packed in library.rows(sql, values):
         sampling = Sampling(**json.loads(sampling_text))

@@ -112,14 +112,18 @@ def _setting(library: Library, role: Role, model: str, sampling: str) -> attempt
 
 
 def _means(library: Library, role: Role, model: str) -> tuple[float | None, float | None]:
-    """Return mean prompt and completion tokens of this model's attempts so far (of the newest thousand)."""
+    """Return mean prompt and completion tokens of this model's newest setting: of its last thousand attempts."""
+    # Last by question, which an index finds at once: the newest by key would be looked for among all.
     sql = (
-        "SELECT avg(prompt_tokens), avg(completion_tokens) FROM (SELECT a.prompt_tokens, "
-        "a.completion_tokens FROM attempt a "
-        "WHERE a.setting IN (SELECT pk FROM setting WHERE role = ? AND model = ?) ORDER BY a.pk DESC LIMIT 1000)"
+        "SELECT avg(prompt_tokens), avg(completion_tokens) FROM (SELECT prompt_tokens, completion_tokens "
+        "FROM attempt WHERE setting = ? ORDER BY question DESC, sample DESC LIMIT 1000)"
     )
-    prompt, completion = library.all(sql, (role, model))[0]
-    return prompt, completion
+    for setting in reversed(attempts.settings(library, role)):
+        if setting.model == model:
+            prompt, completion = library.all(sql, (setting.pk,))[0]
+            if prompt is not None and completion is not None:
+                return prompt, completion
+    return None, None
 
 
 def _costed(

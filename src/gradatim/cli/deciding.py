@@ -33,7 +33,7 @@ def verify(start: Start, /, again: bool, deadline: float | None, workers: int | 
     config = updated(config, verify=updated(config.verify, deadline=deadline, workers=workers))
     check(config, COMMAND_LINE)
     with start.library(write=True) as library, progress_bars() as progress:
-        if library.value("SELECT 1 FROM attempt LIMIT 1") is None:
+        if library.value("SELECT 1 FROM setting LIMIT 1") is None:
             raise UsageError("There are no attempts to judge yet. Run first: gradatim attempt")
         result = verify_stage(library, config.verify, again=again, progress=progress)
     print_result(result, shape, verified(result))

@@ -9,6 +9,8 @@ import click
 from gradatim.cli.context import Start, pass_start
 from gradatim.cli.output import print_rows, row_options
 from gradatim.errors import UsageError
+from gradatim.library.attempts import settings
+from gradatim.types import Outcome
 
 if TYPE_CHECKING:
     from gradatim.library.store import Library
@@ -43,13 +45,7 @@ def summary(library: Library) -> list[tuple[str, str, int, str]]:
             "CASE WHEN sum(a.cost) IS NULL THEN '' ELSE printf(', cost %.4f', sum(a.cost)) END "
             "FROM attempt a JOIN setting s ON s.pk = a.setting GROUP BY s.pk"
         ),
-        *library.all(
-            "SELECT 'verdicts', s.role || ' ' || s.model, count(*), v.outcome FROM verdict v JOIN "
-            "attempt a ON a.pk = v.attempt "
-            "JOIN setting s ON s.pk = a.setting WHERE v.checker = (SELECT max(w.checker) FROM "
-            "verdict w WHERE w.attempt = a.pk) "
-            "GROUP BY s.pk, v.outcome ORDER BY s.pk, v.outcome"
-        ),
+        *_verdicts(library),
         *library.all(
             "SELECT 'scores', p.name, count(*), CASE x.reason WHEN '' THEN 'scored' ELSE x.reason "
             "END FROM score x JOIN prm p ON p.pk = x.prm GROUP BY p.pk, x.reason"
@@ -66,6 +62,23 @@ def summary(library: Library) -> list[tuple[str, str, int, str]]:
             "SELECT 'faults', f.stage || ' ' || f.boundary, count(*), f.reason FROM fault f GROUP "
             "BY f.stage, f.boundary, f.reason"
         ),
+    ]
+
+
+def _verdicts(library: Library) -> list[tuple[str, str, int, str]]:
+    """Count each model's attempts by their newest verdict's outcome."""
+    # Counted in one pass: grouping would sort four million rows. LIMIT -1 keeps SQLite from looking a verdict up anew
+    # for each of the counts.
+    counts = ", ".join(f"count(*) FILTER (WHERE outcome = '{outcome}')" for outcome in sorted(Outcome))
+    sql = (
+        f"SELECT {counts} FROM (SELECT (SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk "
+        "ORDER BY v.checker DESC LIMIT 1) AS outcome FROM attempt a WHERE a.setting = ? LIMIT -1)"
+    )
+    return [
+        ("verdicts", f"{setting.role} {setting.model}", count, outcome.value)
+        for setting in settings(library)
+        for outcome, count in zip(sorted(Outcome), library.all(sql, (setting.pk,))[0], strict=True)
+        if count
     ]
 
 
@@ -151,12 +164,18 @@ def _everything(library: Library, id_: str) -> list[tuple[str, object]]:
             ),
         )
         for level, model, rule, difficulty, low, high, why in library.all(
-            "SELECT level, model, rule, difficulty, low, high, reason FROM grades WHERE question = ?", (full,)
+            "SELECT x.level, g.model, g.rule, x.difficulty, x.low, x.high, x.reason FROM grading g CROSS JOIN grade x "
+            "ON x.grading = g.pk WHERE x.question = ? ORDER BY g.pk",
+            (pk,),
         )
     ]
     rows += [
         ("drawn", f"{draw}: level {level}, rank {rank}")
-        for draw, level, rank in library.all("SELECT draw, level, rank FROM draws WHERE question = ?", (full,))
+        for draw, level, rank in library.all(
+            "SELECT d.name, i.level, i.rank FROM draw d CROSS JOIN draw_item i ON i.draw = d.pk "
+            "WHERE i.question = ? ORDER BY d.pk",
+            (pk,),
+        )
     ]
     return rows
 
@@ -164,10 +183,9 @@ def _everything(library: Library, id_: str) -> list[tuple[str, object]]:
 _ATTEMPTS = (
     "SELECT a.pk, q.id || '-' || s.id || '-' || a.sample, s.role || ' ' || s.model, "
     "thinking_of(t.content, t.reasoning), "
-    "answer_of(t.content, t.reasoning), a.finish_reason, a.completion_tokens FROM attempt "
-    "a JOIN attempt_text t ON t.attempt = a.pk "
-    "JOIN question q ON q.pk = a.question JOIN setting s ON s.pk = a.setting WHERE "
-    "a.question = ? ORDER BY a.setting, a.sample"
+    "answer_of(t.content, t.reasoning), a.finish_reason, a.completion_tokens FROM question q CROSS JOIN setting s "
+    "CROSS JOIN attempt a ON a.setting = s.pk AND a.question = q.pk JOIN attempt_text t ON t.attempt = a.pk "
+    "WHERE q.pk = ? ORDER BY a.setting, a.sample"
 )
 
 

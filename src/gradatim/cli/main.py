@@ -16,6 +16,7 @@ import click
 from gradatim import __version__
 from gradatim.cli import asking, choosing, deciding, looking, reading, running
 from gradatim.cli.context import Start
+from gradatim.cli.output import printable
 from gradatim.errors import GradatimError, SetupError, UsageError
 
 
@@ -136,7 +137,7 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _say(text: str, code: int) -> int:
-    text = " ".join(text.split())
+    text = printable(" ".join(text.split()))
     # Sentences of the parts may begin with a setting's name or a path, which stay as they are written.
     if text.startswith(("the ", "a ")):
         text = text[0].upper() + text[1:]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import re
 import sys
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""C0 and C1 controls, and the marks that turn the direction of writing."""
 Rows = "Iterable[Sequence[Any]]"
 
 
@@ -54,7 +58,9 @@ def _print_array(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON can have it; packed text that nobody unpacked is shown as its length."""
+    """Return a value as JSON can have it: bytes as their number, and null for a number that is none or has no end."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return f"<{len(value)} bytes>" if isinstance(value, bytes) else value
 
 
@@ -82,7 +88,12 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
-    return " ".join(str(_plain(value)).split())
+    return printable(" ".join(str(_plain(value)).split()))
+
+
+def printable(text: str) -> str:
+    """Return text with its control characters escaped: what a model or a server wrote moves nobody's cursor."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def print_result(result: object, shape: str | None, sentences: Iterable[str]) -> None:

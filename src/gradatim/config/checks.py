@@ -39,9 +39,7 @@ def check(config: Config, place: str) -> None:
         bounds = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
         shown = "one as large as that" if value >= _LARGE else f"{value:g}"
         raise wrong(table, key, f"a number {bounds} is expected, not {shown}")
-    for table, key, text in _names(config):
-        if not text.strip():
-            raise wrong(table, key, "it is empty")
+    _check_names(config, wrong)
     for table, variable in _key_variables(config):
         if looks_like_key(variable):
             raise wrong(
@@ -53,6 +51,15 @@ def check(config: Config, place: str) -> None:
     prm = config.prm
     if prm is not None and prm.backend == "pooling" and not prm.base_url:
         raise wrong("prm", "base_url", 'backend = "pooling" needs it: "http://.../v1", where vLLM serves the PRM')
+
+
+def _check_names(config: Config, wrong: _Wrong) -> None:
+    """Check the texts that name something."""
+    for table, key, text in _names(config):
+        if not text.strip():
+            raise wrong(table, key, "it is empty")
+        if not text.isprintable():
+            raise wrong(table, key, "it holds a line end or another character that cannot be seen")
 
 
 def _check_asking(table: str, asking: Asking, config: Config, wrong: _Wrong) -> None:

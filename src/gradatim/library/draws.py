@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from gradatim.library.store import Library, Row
 
 
+_UNDRAWABLE = (
+    "SELECT question FROM exclusion UNION SELECT m.question FROM question_set s "
+    "CROSS JOIN member m ON m.question_set = s.pk WHERE s.purpose = 'eval'"
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draw:
     """A named, seeded draw: quotas per level, and an order of questions per level that goes past the quota."""
@@ -65,26 +71,46 @@ def chosen_draw(library: Library, name: str | None) -> Draw:
 
 def undrawable(library: Library) -> set[int]:
     """Questions that no draw may hold: excluded ones, and those of any evaluation set."""
+    return {row[0] for row in library.rows(_UNDRAWABLE)}
+
+
+def available(library: Library, grading: GradingRow, sets: Sequence[QuestionSet] | None) -> dict[int, int]:
+    """Count the drawable questions of each level, of these sets or of all."""
+    inside = _inside(sets)
+    sql = f"SELECT g.level, count(*) FROM grade g WHERE g.grading = ? AND g.level IS NOT NULL{inside} GROUP BY g.level"
+    counts = dict.fromkeys(range(6), 0) | dict(library.all(sql, (grading.pk,)))
+    # What cannot be drawn is little beside a pool, so it is taken off instead of being looked up for each question.
     sql = (
-        "SELECT question FROM exclusion UNION "
-        "SELECT m.question FROM member m JOIN question_set s ON s.pk = m.question_set WHERE s.purpose = 'eval'"
+        f"SELECT g.level, count(*) FROM ({_UNDRAWABLE}) u CROSS JOIN grade g ON g.grading = ? "
+        f"AND g.question = u.question WHERE g.level IS NOT NULL{inside} GROUP BY g.level"
     )
-    return {row[0] for row in library.rows(sql)}
+    for level, count in library.all(sql, (grading.pk,)):
+        counts[level] -= count
+    return counts
 
 
 def graded(
     library: Library, grading: GradingRow, level: int, sets: Sequence[QuestionSet] | None
 ) -> Iterable[tuple[int, str]]:
-    """Keys and ids of the questions of a level, of these sets or of all."""
-    inside = ""
-    if sets is not None:
-        pks = ",".join(str(one.pk) for one in sets)
-        inside = f" AND EXISTS (SELECT 1 FROM member m WHERE m.question = g.question AND m.question_set IN ({pks}))"
+    """Keys and ids of the questions of a level, of these sets or of all, as they come."""
     sql = (
-        "SELECT q.pk, q.id FROM grade g JOIN question q ON q.pk = g.question WHERE g.grading "
-        f"= ? AND g.level = ?{inside}"
+        "SELECT q.pk, q.id FROM grade g CROSS JOIN question q ON q.pk = g.question WHERE g.grading "
+        f"= ? AND g.level = ?{_inside(sets)}"
     )
     return library.rows(sql, (grading.pk, level))
+
+
+def keys(library: Library, ids: Sequence[str]) -> list[int]:
+    """Return the keys of the questions of these ids, in their order."""
+    return [int(library.value("SELECT pk FROM question WHERE id = ?", (id_,))) for id_ in ids]
+
+
+def _inside(sets: Sequence[QuestionSet] | None) -> str:
+    """Say in SQL that the question of `grade g` is in one of the sets."""
+    if sets is None:
+        return ""
+    pks = ",".join(str(one.pk) for one in sets)
+    return f" AND EXISTS (SELECT 1 FROM member m WHERE m.question_set IN ({pks}) AND m.question = g.question)"
 
 
 def write(library: Library, draw: Draw, items: Mapping[int, Sequence[int]]) -> Draw:

@@ -109,12 +109,19 @@ def write(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
 
 def histogram(library: Library, grading: GradingRow, set_pk: int | None = None) -> dict[int | None, int]:
     """Count the questions of each level, of one set or of all pools; None counts those without a level."""
-    inside = "(SELECT pk FROM question_set WHERE purpose = 'pool')" if set_pk is None else "(?)"
+    if set_pk is not None:
+        # From the set: a small one costs little in a large library.
+        sql = (
+            "SELECT g.level, count(*) FROM member m CROSS JOIN grade g ON g.grading = ? AND g.question = m.question "
+            "WHERE m.question_set = ? GROUP BY g.level"
+        )
+        return dict(library.all(sql, (grading.pk, set_pk)))
     sql = (
-        "SELECT g.level, count(*) FROM grade g WHERE g.grading = ? AND EXISTS "
-        f"(SELECT 1 FROM member m WHERE m.question = g.question AND m.question_set IN {inside}) GROUP BY g.level"
+        "SELECT g.level, count(*) FROM grade g WHERE g.grading = ? AND EXISTS (SELECT 1 FROM member m WHERE "
+        "m.question_set IN (SELECT pk FROM question_set WHERE purpose = 'pool') AND m.question = g.question) "
+        "GROUP BY g.level"
     )
-    return dict(library.all(sql, (grading.pk,) if set_pk is None else (grading.pk, set_pk)))
+    return dict(library.all(sql, (grading.pk,)))
 
 
 def by_level(library: Library, grading: GradingRow) -> list[Row]:

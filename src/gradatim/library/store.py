@@ -205,13 +205,16 @@ def select(library: Library, sql: str) -> tuple[list[str], Iterator[Row]]:
     except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError) as error:
         raise _refused(error) from error
     library._reading.add(cursor)  # noqa: SLF001 - as above
-    columns = [column[0] for column in cursor.description or ()]
+    names = [column[0] for column in cursor.description or ()]
+    # JSON has each name once: the second `id` of a join becomes `id_2`.
+    before = [names[:place].count(name) for place, name in enumerate(names)]
+    columns = [f"{name}_{count + 1}" if count else name for name, count in zip(names, before, strict=True)]
     return columns, _selected(cursor)
 
 
 def _selected(cursor: sqlite3.Cursor) -> Iterator[Row]:
     try:
-        for row in cursor:  # noqa: UP028 - `yield from` would close the cursor of a library that is closed before
+        for row in cursor:  # noqa: UP028 - as `yield from` also closes the cursor, after its library was closed
             yield row
     except (sqlite3.Error, sqlite3.Warning) as error:
         raise _refused(error) from error
@@ -228,7 +231,7 @@ def _refused(error: Exception) -> BaseException:
 
 def _reported(cursor: sqlite3.Cursor, path: Path) -> Iterator[Row]:
     try:
-        for row in cursor:  # noqa: UP028 - `yield from` would close the cursor of a library that is closed before
+        for row in cursor:  # noqa: UP028 - as `yield from` also closes the cursor, after its library was closed
             yield row
     except sqlite3.DatabaseError as error:
         raise _told(error, path) from error

@@ -138,6 +138,8 @@ def _reasoning_of(text: _Text) -> str:
 def _content_of(text: _Text) -> tuple[str, str]:
     """Return a message's reasoning and its content; parts of the type `thinking` inside content are reasoning."""
     content = text.content
+    if isinstance(content, str):
+        return _reasoning_of(text), content
     if not isinstance(content, list):
         return _reasoning_of(text), text_of(content)
     thinking = [part for part in content if isinstance(part, dict) and part.get("type") == "thinking"]
@@ -154,7 +156,8 @@ def usage_of(raw: Any) -> Usage:
         return Usage()
     written, read = raw.get("completion_tokens_details"), raw.get("prompt_tokens_details")
     cached = _count(read.get("cached_tokens")) if isinstance(read, dict) else None
-    prompt, completion, total = (_count(raw.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+    prompt, completion = _count(raw.get("prompt_tokens")), _count(raw.get("completion_tokens"))
+    total = _count(raw.get("total_tokens"))
     if prompt is not None and completion is not None and total is not None:
         # xAI and Gemini leave the reasoning out of completion_tokens, but not out of the total, nor out of the bill.
         completion = max(completion, total - prompt)
@@ -267,14 +270,15 @@ class Collector:
         self._take(answer, data)
 
     def _take(self, answer: _Answer, data: bytes) -> None:
-        self._raise_error(answer, data)
+        choice = answer.choices[0] if answer.choices else None
+        if answer.error or answer.object == "error" or (choice and (choice.error or choice.finish_reason)):
+            self._raise_error(answer, choice, data)
         if answer.usage is not None:
             self._usage = answer.usage
         if not self._model and isinstance(answer.model, str):
             self._model = answer.model
-        if not answer.choices:
+        if choice is None:
             return
-        choice = answer.choices[0]
         text = choice.delta or choice.message
         if text is not None:
             self._choices += 1
@@ -286,9 +290,8 @@ class Collector:
         if isinstance(choice.finish_reason, str):
             self._finish = choice.finish_reason
 
-    def _raise_error(self, answer: _Answer, data: bytes) -> None:
+    def _raise_error(self, answer: _Answer, choice: _Choice | None, data: bytes) -> None:
         """Raise the fault of an answer of status 200 that carries an error, or says that it was interrupted."""
-        choice = answer.choices[0] if answer.choices else None
         error = answer.error or (choice and choice.error)
         if error or answer.object == "error":
             code = error.get("code") if isinstance(error, dict) else None

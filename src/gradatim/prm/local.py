@@ -6,6 +6,7 @@ No code from the checkpoint is run: the published folder brings some, and it bre
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -50,7 +51,7 @@ class QwenLocalPRM:
     def __init__(
         self, *, path: str | Path, device: str = "auto", batch_tokens: int = 16384, context: int | None = None
     ) -> None:
-        checkpoint = read_checkpoint(Path(path).expanduser())
+        checkpoint = read_checkpoint(Path(os.path.expanduser(path)))  # noqa: PTH111 - Path's raises where no such home is
         if batch_tokens < 1:
             raise UsageError(f"batch_tokens is {batch_tokens}; a count of tokens was expected, 16384 say")
         if context is not None and not 0 < context <= checkpoint.context:

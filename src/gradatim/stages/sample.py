@@ -20,9 +20,10 @@ from gradatim.method.draw import ordered
 from gradatim.method.mix import Fill, Mix, WhenDry, fill, observed_mix, parse_mix, quotas
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gradatim.library.grades import GradingRow
+    from gradatim.library.questions import QuestionSet
     from gradatim.library.store import Library
 
 _STALE = (
@@ -78,16 +79,14 @@ def sample(
     sets = None if settings.sets is None else questions.chosen_sets(library, settings.sets)
     mix, warning = _mix(library, settings, chosen)
     asked = quotas(mix.weights, settings.size)
-    never = draws.undrawable(library)
-    found = {
-        level: {id_: pk for pk, id_ in draws.graded(library, chosen, level, sets) if pk not in never}
-        for level in range(6)
+    available = {
+        level: count
+        for level, count in draws.available(library, chosen, sets).items()
         if asked.get(level) or settings.when_dry == "nearest"
     }
-    available = {level: len(ids) for level, ids in found.items()}
     if there is None:
         filled = fill(asked, available, WhenDry(settings.when_dry))
-        draw, keys = _draw(library, settings, chosen, mix, filled, found)
+        draw, keys = _draw(library, settings, chosen, mix, filled, sets)
     else:
         filled = _refilled(there, asked)
         draw, keys = there, draws.items(library, there)
@@ -114,7 +113,7 @@ def _draw(
     grading: GradingRow,
     mix: Mix,
     filled: Fill,
-    found: Mapping[int, Mapping[str, int]],
+    sets: Sequence[QuestionSet] | None,
 ) -> tuple[Draw, dict[int, list[int]]]:
     """Draw and keep it; return it with the question keys of each level in their order."""
     if not sum(filled.quotas.values()):
@@ -129,10 +128,12 @@ def _draw(
         settings=_canonical(settings),
         quotas={level: quota for level, quota in filled.quotas.items() if quota},
     )
+    never = draws.undrawable(library)
     keys = {}
     for level, quota in wanted.quotas.items():
-        ids = ordered(found[level], settings.seed, first=quota + math.ceil(quota * settings.reserve))
-        keys[level] = [found[level][id_] for id_ in ids]
+        # As they come: the ids of a million questions in a dictionary take 150 MB.
+        ids = (id_ for pk, id_ in draws.graded(library, grading, level, sets) if pk not in never)
+        keys[level] = draws.keys(library, ordered(ids, settings.seed, quota + math.ceil(quota * settings.reserve)))
     return draws.write(library, wanted, keys), keys
 
 
