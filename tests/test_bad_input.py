@@ -48,9 +48,9 @@ def world(tmp_path_factory):
         make_libraries(folder, mock.url)
         shutil.copy(folder / "graded.db", folder / "two_models.db")
         with contextlib.closing(sqlite3.connect(folder / "two_models.db")) as library, library:
-            columns = "(id, model, setting, prm, rule, rule_settings)"
-            sql = f"INSERT INTO grading {columns} SELECT 'other', 'other', setting, prm, rule, '{{}}' FROM grading"
-            library.execute(sql)
+            columns = "(id, model, setting, prm, rule, rule_settings, turn)"
+            values = "'other', 'other', setting, prm, rule, '{}', turn + 1"
+            library.execute(f"INSERT INTO grading {columns} SELECT {values} FROM grading")
         (folder / "wrong").mkdir()
         _lay_out(folder / "wrong", folder)
         yield folder, {"mock": mock.url, **urls}
