@@ -17,10 +17,11 @@ test: $(VENV)/.dev  ## Lint, types and all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 quick: $(VENV)/.dev  ## The tests that take no more than seconds
-	$(BIN)/python -m pytest -m "not slow" -x
+	$(BIN)/python -m pytest -m "not slow and not alone" -x
 
 check: test  ## The same as test
 

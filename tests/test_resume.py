@@ -94,7 +94,7 @@ def undisturbed(tmp_path, pool, server, *, samples, stream):
     return calm.rows(ANSWERS)
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(("kills", "samples", "stream"), [(30, 2, True), (5, 1, False)], ids=["streamed", "plain"])
 def test_attempt_killed_thirty_times(tmp_path, pool, kills, samples, stream):
     """A run killed at 30 random moments ends with the rows of an undisturbed one, and buys again what a kill may cost.
@@ -116,6 +116,7 @@ def test_attempt_killed_thirty_times(tmp_path, pool, kills, samples, stream):
     assert killer.in_flight > 0
 
 
+@pytest.mark.alone
 def test_a_journal_that_dawdles_is_noticed(tmp_path, pool):
     """The bound has teeth: a Gradatim that commits every 2 seconds breaks it."""
     with MockServer(MockSettings(answers=str(pool), latency=0.02), process=True) as server:
@@ -127,7 +128,7 @@ def test_a_journal_that_dawdles_is_noticed(tmp_path, pool):
             killer.once(("attempt",))
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_teach_killed_ten_times(tmp_path, pool):
     """Teaching killed ten times meets its quotas, buys no try beyond the limit, and no answer twice."""
     with MockServer(faulty(pool, faults=()), process=True) as easy:
@@ -167,6 +168,7 @@ def test_one_row_more_costs_one_request(tmp_path, pool):
     assert grown.count("attempt") == 501
 
 
+@pytest.mark.alone
 def test_ctrl_c_saves(tmp_path, pool):
     """Ctrl-C ends with 130 and a sentence; what was in flight is waited for and saved, and nothing is asked twice."""
     with MockServer(MockSettings(answers=str(pool), latency=0.1), process=True) as server:
@@ -184,6 +186,7 @@ def test_ctrl_c_saves(tmp_path, pool):
         assert server.stats().requests == server.stats().unique == 500
 
 
+@pytest.mark.alone
 def test_sigterm_keeps_what_was_committed(tmp_path, pool):
     """SIGTERM ends the run at once; what was committed stays, and the library opens for the next writer."""
     with MockServer(MockSettings(answers=str(pool), latency=0.05), process=True) as server:

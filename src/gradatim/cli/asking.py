@@ -11,10 +11,23 @@ from gradatim.cli.output import counts, note, print_result
 from gradatim.errors import GradatimError, LimitError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gradatim.config import Config
     from gradatim.library.store import Library
     from gradatim.stages.attempt import AttemptResult
     from gradatim.stages.teach import TeachResult
+
+
+def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the limits that are reserved for before a request is sent."""
+    for option, kind, metavar, text in (
+        ("--budget-hours", float, "H", "Time for this run, at most."),
+        ("--budget-money", float, "X", "Money at most, earlier runs included; needs the model's price."),
+        ("--budget-tokens", int, "N", "Prompt and completion tokens at most, earlier runs included."),
+    ):
+        command = click.option(option, type=kind, metavar=metavar, help=text)(command)
+    return command
 
 
 @click.command(short_help="Have the base model answer what is missing.")
@@ -32,6 +45,7 @@ if TYPE_CHECKING:
 @click.option("--base-url", metavar="URL", help="An OpenAI-compatible server, where no [models] are set.")
 @click.option("--api-key-env", metavar="VAR", help="The environment variable with the server's key.")
 @click.option("--concurrency", type=int, metavar="N", help="Requests in flight at most.  [default: 64]")
+@budget_options
 @click.option("--recorded", metavar="FILE", help="Take answers from a file instead: one row per answer.")
 @click.option(
     "--field",
@@ -152,9 +166,7 @@ def attempted(result: AttemptResult) -> str:
 @click.option("--keep", type=click.Choice(["correct", "any"]), help="What counts as a chain.  [default: correct]")
 @click.option("--temperature", type=float, metavar="T", help="[default: the server's]")
 @click.option("--max-tokens", type=int, metavar="N", help="Of one answer, reasoning included.  [default: 16384]")
-@click.option("--budget-tokens", type=int, metavar="N", help="Prompt and completion tokens for this draw, at most.")
-@click.option("--budget-money", type=float, metavar="X", help="Money for this draw, at most; needs the model's price.")
-@click.option("--budget-hours", type=float, metavar="H", help="Time for this run, at most.")
+@budget_options
 @click.option("--json", "shape", flag_value="json", help="The result as JSON.")
 @pass_start
 def teach(start: Start, /, draw: str | None, shape: str | None, **options: Any) -> None:

@@ -61,7 +61,7 @@ def sampled(result: SampleResult) -> list[str]:
     again = " (drawn before, unchanged)" if result.already else ""
     words = [f"sample {result.name}: {sum(result.drawn.values()):,} questions of {result.model} by {result.mix}{again}"]
     words += [
-        f"  level {level}: {result.drawn.get(level, 0):,} drawn of {result.asked.get(level, 0):,} asked; "
+        f"  level {level}: {result.drawn.get(level, 0):,} drawn, {result.asked.get(level, 0):,} asked; "
         f"{result.available.get(level, 0):,} there, {result.reserve.get(level, 0):,} in reserve"
         for level in sorted(set(result.drawn) | {level for level, count in result.asked.items() if count})
     ]

@@ -6,6 +6,7 @@ Results go to stdout, everything else to stderr.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import re
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """C0 and C1 controls, and the marks that turn the direction of writing."""
 Rows = "Iterable[Sequence[Any]]"
+
+
+_MEASURED = 2000
+"""Rows whose widths a table takes."""
 
 
 def row_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,7 +51,7 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], shape: str
     elif shape == "json":
         _print_array(columns, rows)
     else:
-        _print_table(columns, list(rows))
+        _print_table(columns, rows)
 
 
 def _print_array(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -64,23 +69,33 @@ def _plain(value: Any) -> Any:
     return f"<{len(value)} bytes>" if isinstance(value, bytes) else value
 
 
-def _print_table(columns: Sequence[str], rows: list[Sequence[Any]]) -> None:
-    """Print aligned columns; numbers to the right, long texts cut on a terminal only."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    if sys.stdout.isatty():
-        width = max(20, 160 // max(1, len(columns)))
-        cells = [[text if len(text) <= width else text[: width - 1] + "…" for text in row] for row in cells]
+def _print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print aligned columns; numbers to the right, long texts cut on a terminal only.
+
+    The first `_MEASURED` rows decide the widths, so that a table of any length streams.
+    """
+    rows = iter(rows)
+    head = list(itertools.islice(rows, _MEASURED))
+    longest = max(20, 160 // max(1, len(columns))) if sys.stdout.isatty() else None
+    cells = [_cells(row, longest) for row in head]
     widths = [max([len(name), *(len(row[index]) for row in cells)]) for index, name in enumerate(columns)]
     right = [
-        bool(rows) and all(isinstance(row[index], (int, float, type(None))) for row in rows)
+        bool(head) and all(isinstance(row[index], (int, float, type(None))) for row in head)
         for index in range(len(columns))
     ]
-    for line in [list(columns), *cells]:
+    for line in itertools.chain([list(columns)], cells, (_cells(row, longest) for row in rows)):
         padded = [
             text.rjust(width) if to_right else text.ljust(width)
             for text, width, to_right in zip(line, widths, right, strict=True)
         ]
         print("  ".join(padded).rstrip())
+
+
+def _cells(row: Sequence[Any], longest: int | None) -> list[str]:
+    texts = [_cell(value) for value in row]
+    if longest is None:
+        return texts
+    return [text if len(text) <= longest else text[: longest - 1] + "…" for text in texts]
 
 
 def _cell(value: Any) -> str:

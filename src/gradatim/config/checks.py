@@ -87,7 +87,6 @@ def _check_asking(table: str, asking: Asking, config: Config, wrong: _Wrong) -> 
 
 def _check_method(config: Config, wrong: _Wrong) -> None:
     """Check the tables that the method's own functions can judge."""
-    # 30 ms that `gradatim --help` need not spend
     from gradatim.formats.write import suffix_of  # noqa: PLC0415 - 30 ms that --help need not spend
     from gradatim.method import filters, levels, mix  # noqa: PLC0415 - 30 ms that --help need not spend
 

@@ -77,7 +77,7 @@ def chosen_grading(library: Library, model: str | None = None, grading: str | No
                 f"There is no grading {grading!r}. There are: {', '.join(one.id for one in there)} (gradatim levels)."
             )
         return found[-1]
-    models = list(dict.fromkeys(one.model for one in there))
+    models = sorted({one.model for one in there})
     if model is None and len(models) > 1:
         raise UsageError(f"Several models are graded: {', '.join(models)}. Choose one with --model.")
     found = [one for one in there if model is None or one.model == model]

@@ -5,8 +5,9 @@ share of the text in repeated lines and in repeated word n-grams (Rae et al. 202
 words and limits are for web pages: with 10-grams and every sign a word, 7 of the 500 reference solutions of MATH-500
 are more than half repetition, since an equation is carried from line to line. With 20-grams of what stands between
 blanks none passes 0.29 and no right answer of four models to GSM8K repeats at all, while their loops reach 0.83; hence
-the default limit, 0.4. Mixing of languages inside a chain is a known fault of reasoning models (DeepSeek-R1, arXiv
-2501.12948), hence the third filter. All take time linear in the text.
+the default limit, 0.5: an answer that says all of its thinking again is no loop. Mixing of languages inside a chain
+is a known fault of reasoning models (DeepSeek-R1, arXiv 2501.12948), hence the third filter. All take time linear in
+the text.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class FilterSettings:
     """Characters of thinking and answer together, blanks at their ends not counted."""
     max_tokens: int | None = None
     """Tokens as the server counted them; where it did not, four characters stand for one."""
-    max_repetition: float | None = 0.4
+    max_repetition: float | None = 0.5
     """The largest share of the text, 0 to 1, that may have been said before, by `repetition`."""
     scripts: tuple[str, ...] = ()
     """The scripts that letters may have: `latin`, `han`, `kana`, ...; empty allows all."""

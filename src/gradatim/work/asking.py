@@ -1,7 +1,7 @@
 """What `attempt` and `teach` share: an engine whose answers are durable before anything reads them.
 
 Order of events for one answer: the reply arrives, it is put into the journal, the journal commits it (at most about
-30 ms later), and only then does anything read it. A process killed at any moment loses no more than that.
+20 ms later), and only then does anything read it. A process killed at any moment loses no more than that.
 """
 
 from __future__ import annotations
