@@ -347,3 +347,13 @@ def test_rows_of_a_query_are_json_whatever_they_hold():
     assert json.loads(ended.out, parse_constant=pytest.fail) == [
         {"a": 1, "a_2": 2, "a_3": 3, "b": None, "c": "<2 bytes>"}
     ]
+
+
+def test_a_source_of_which_nothing_is_kept_is_no_success(tmp_path, monkeypatch):
+    """Where every row was dropped, ingest says so with exit code 1, and the rows are listed with their reasons."""
+    monkeypatch.chdir(tmp_path)
+    Path("pool.jsonl").write_text('{"question": "What is one?", "answer": ""}\n' * 2)
+    ended = called("ingest", "pool.jsonl", "--field", "prompt=question", "--field", "reference=answer")
+    assert ended.code == 1
+    assert "gradatim: No row of the set 'pool' became a question (no_reference 2)." in ended.err
+    assert called("show", "--dropped", "--csv").out.count("no_reference") == 2

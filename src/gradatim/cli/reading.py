@@ -8,7 +8,7 @@ import click
 
 from gradatim.cli.context import SETTINGS, Start, pairs, pass_start
 from gradatim.cli.output import counts, print_result
-from gradatim.errors import UsageError
+from gradatim.errors import GradatimError, UsageError
 
 
 @click.command(short_help="Make a folder with a commented gradatim.toml.")
@@ -94,6 +94,12 @@ def ingest(
     with start.library(write=True) as library, progress_bars() as progress:
         results = [ingest_stage(library, one, progress=progress) for one in chosen]
     print_result(results, shape, [ingested(result) for result in results])
+    for result in results:
+        if result.dropped and not result.added + result.already:
+            raise GradatimError(
+                f"No row of the set {result.set!r} became a question ({counts(result.dropped)}). "
+                "See them: gradatim show --dropped"
+            )
 
 
 def ingested(result: object) -> str:
