@@ -21,6 +21,7 @@ import platform
 import random
 import re
 import statistics
+import sys
 import time
 from importlib import metadata
 from pathlib import Path
@@ -119,8 +120,8 @@ def ours(pairs: list[Pair], checker: MathChecker, *, short: bool) -> tuple[float
     return seconds, [getattr(results[key], "outcome", Outcome.UNDECIDED) for key in range(len(pairs))]
 
 
-def run(name: str, pairs: list[Pair], *, short: bool) -> None:
-    """Time both sides on one task and print their rates and ratios."""
+def run(name: str, pairs: list[Pair], *, short: bool, target: float) -> bool:
+    """Time both sides on one task, print their rates and ratios; return whether ours without a cache is fast enough."""
     plain, cached = MathChecker(workers=1, cache=0), MathChecker(workers=1)
     for checker in (plain, cached):
         checker.compare(r"\tan^2(y)+1", r"\sec^2(y)")
@@ -149,10 +150,13 @@ def run(name: str, pairs: list[Pair], *, short: bool) -> None:
         print(f"  verdicts as math-verify's: {same / count:.2%}; undecided: {undecided}")
     for checker in (plain, cached):
         checker.close()
+    met = their_seconds / our_seconds >= target
+    print(f"  target: {target:.0f} x math-verify without a cache: {'met' if met else 'MISSED'}")
+    return met
 
 
-def main() -> None:
-    """Pin to one core, run both tasks, print the table."""
+def main() -> int:
+    """Pin to one core, run both tasks, print the table. Returns 1 where a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit", type=int, default=None, help="pairs per task (default: all)")
     limit = parser.parse_args().limit
@@ -162,9 +166,12 @@ def main() -> None:
     os.sched_setaffinity(0, {core})  # workers inherit it: one core for all
     packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("math-verify", "sympy"))
     print(f"{platform.machine()}, Python {platform.python_version()}, {packages}, one core")
-    run("gsm8k", gsm8k()[:limit], short=False)
-    run("math500", math500()[:limit], short=True)
+    met = [
+        run("gsm8k", gsm8k()[:limit], short=False, target=30),
+        run("math500", math500()[:limit], short=True, target=4),
+    ]
+    return 0 if all(met) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
