@@ -242,4 +242,40 @@ FROM dropped d JOIN question_set s ON s.pk = d.question_set;
 _TURN = "ALTER TABLE grading ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;"
 """Counts up with every `grade`: who goes back to an earlier rule means that one, not the one that was new last."""
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN)
+_TRAINING = """
+CREATE TABLE training (
+    pk INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    model TEXT NOT NULL,
+    base TEXT NOT NULL,
+    draw INTEGER REFERENCES draw (pk),
+    settings TEXT NOT NULL,
+    chains INTEGER NOT NULL,
+    replayed INTEGER NOT NULL,
+    steps INTEGER NOT NULL,
+    folder TEXT NOT NULL,
+    made_at REAL NOT NULL
+);
+CREATE TABLE training_step (
+    training INTEGER NOT NULL REFERENCES training (pk),
+    step INTEGER NOT NULL,
+    epoch REAL NOT NULL,
+    loss REAL NOT NULL,
+    learning_rate REAL NOT NULL,
+    tokens INTEGER NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (training, step)
+) WITHOUT ROWID;
+CREATE VIEW trainings AS
+SELECT t.id, t.model, t.base, d.name AS draw, t.chains, t.replayed, t.steps,
+       (SELECT max(step) FROM training_step s WHERE s.training = t.pk) AS done, t.folder, t.settings, t.made_at
+FROM training t LEFT JOIN draw d ON d.pk = t.draw;
+CREATE VIEW training_steps AS
+SELECT t.id AS training, t.model, s.step, s.epoch, s.loss, s.learning_rate, s.tokens, s.at
+FROM training_step s JOIN training t ON t.pk = s.training;
+"""
+"""A training is named by what it is made from, so the same examples, settings and base go on where they stopped.
+
+`tokens` counts those of answers, on which the loss is, up to and with the step."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING)
