@@ -28,7 +28,7 @@ GROUPS = (
     ("Chains", ("sample", "teach", "curate", "export")),
     ("All of it", ("run",)),
     ("Looking", ("status", "show", "query")),
-    ("Trying it out", ("mock-server",)),
+    ("Trying it out", ("mock-server", "tiny")),
 )
 TABLES = (
     ("", config.Config),
@@ -86,9 +86,17 @@ def cli_page() -> str:
     for title, names in GROUPS:
         parts.append(f"## {title}\n")
         for name in names:
-            context = click.Context(cli.commands[name], info_name=name, parent=root, terminal_width=WIDTH)
-            parts += [f"### {name}\n", _block(cli.commands[name].get_help(context))]
+            parts += _command(name, cli.commands[name], root)
     return "\n".join(parts)
+
+
+def _command(name: str, command: click.Command, parent: click.Context) -> list[str]:
+    """Return a command's section, and those of the commands below it."""
+    context = click.Context(command, info_name=name.rpartition(" ")[2], parent=parent, terminal_width=WIDTH)
+    parts = [f"### {name}\n", _block(command.get_help(context))]
+    for below, one in command.commands.items() if isinstance(command, click.Group) else ():
+        parts += _command(f"{name} {below}", one, context)
+    return parts
 
 
 def _block(text: str) -> str:

@@ -14,7 +14,7 @@ import sys
 import click
 
 from gradatim import __version__
-from gradatim.cli import asking, choosing, deciding, looking, reading, running
+from gradatim.cli import asking, choosing, deciding, looking, reading, running, tiny
 from gradatim.cli.context import Start
 from gradatim.cli.output import printable
 from gradatim.errors import GradatimError, SetupError, UsageError
@@ -57,6 +57,7 @@ for command in (
     looking.show,
     looking.query,
     asking.mock_server,
+    tiny.tiny,
 ):
     cli.add_command(command)
 
