@@ -16,12 +16,12 @@ from gradatim.library.text import unpack
 from gradatim.types import Outcome, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from gradatim.library.attempts import Setting
     from gradatim.library.grades import GradingRow
     from gradatim.library.questions import QuestionSet
-    from gradatim.library.store import Library
+    from gradatim.library.store import Library, Row
 
 _NEWEST = "v.checker = (SELECT max(w.checker) FROM verdict w WHERE w.attempt = a.pk)"
 
@@ -179,9 +179,9 @@ class Overlap:
     trained: int
     """Those of them whose chain was kept."""
     near_drawn: int
-    """Questions in a draw that share a passage with a question of the set: read as contaminated after the draw."""
+    """Questions in a draw that share a passage with a question of the set: found so after they were drawn."""
     near_excluded: int
-    """Questions of pools that were set aside since they share a passage with one of the set; no draw takes them."""
+    """Questions of pools that were set aside since they share a passage with one of the set; no draw takes them now."""
     draws: tuple[str, ...]
     """The draws that hold what is counted here."""
 
@@ -191,28 +191,36 @@ class Overlap:
         return not self.drawn and not self.near_drawn
 
 
-def overlap(library: Library, set_: QuestionSet, seen: Sequence[int]) -> Overlap:
-    """Compare the set's active questions, whose keys are `seen`, with all draws."""
-    keys = set(seen)
-    drawn = {row[0] for row in library.rows("SELECT DISTINCT question FROM draw_item")}
-    kept = "SELECT DISTINCT a.question FROM chain c JOIN attempt a ON a.pk = c.attempt WHERE c.kept"
-    trained = {row[0] for row in library.rows(kept)}
-    like = (set_.name + "/",) * 2
+def overlap(library: Library, set_: QuestionSet, model: str) -> Overlap:
+    """Compare the set with the draws that the model was trained on: where the library does not know, with all."""
+    condition = questions.active([set_])[set_.pk]
+    keys = {row[0] for row in library.rows(f"SELECT m.question FROM member m WHERE {condition}")}
     sql = "SELECT question FROM exclusion WHERE reason = 'contaminated' AND substr(detail, 1, length(?)) = ?"
-    near = {row[0] for row in library.rows(sql, like)} - keys
-    touched = keys & drawn | near & drawn
-    names = library.all("SELECT d.name, i.question FROM draw_item i JOIN draw d ON d.pk = i.draw ORDER BY d.pk")
+    near = {row[0] for row in library.rows(sql, (set_.name + "/",) * 2)} - keys
+    drawn, kept, names = set[int](), set[int](), []
+    for pk, name in _draws(library, model):
+        held = {row[0] for row in library.rows("SELECT question FROM draw_item WHERE draw = ?", (pk,))}
+        chains = "SELECT a.question FROM chain c JOIN attempt a ON a.pk = c.attempt WHERE c.draw = ? AND c.kept"
+        kept |= {row[0] for row in library.rows(chains, (pk,))}
+        drawn |= held
+        names += [name] if held & (keys | near) else []
     return Overlap(
         questions=len(keys),
         drawn=len(keys & drawn),
-        trained=len(keys & trained),
+        trained=len(keys & kept),
         near_drawn=len(near & drawn),
         near_excluded=len(near),
-        draws=tuple(dict.fromkeys(name for name, question in names if question in touched)) if touched else (),
+        draws=tuple(names),
     )
 
 
-def active_keys(library: Library, set_: QuestionSet) -> list[int]:
-    """Return the keys of the set's questions that are to be answered."""
-    condition = questions.active([set_])[set_.pk]
-    return [row[0] for row in library.rows(f"SELECT m.question FROM member m WHERE {condition}")]
+def _draws(library: Library, model: str) -> list[Row]:
+    """Return key and name of the draws that a model, or a model that it was trained from, learnt from, or of all."""
+    sql = (
+        "WITH RECURSIVE line (model) AS (VALUES (?) UNION SELECT t.base FROM training t "
+        "JOIN line ON t.model = line.model) "
+        "SELECT DISTINCT t.draw FROM training t JOIN line ON t.model = line.model"
+    )
+    there = library.all("SELECT pk, name FROM draw ORDER BY pk")
+    own = {row[0] for row in library.rows(sql, (model,))}
+    return there if not own or None in own else [row for row in there if row[0] in own]
