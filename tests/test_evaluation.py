@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gradatim.method.evaluation import (
     Tally,
+    _tail,
     avg_at_k,
     bootstrap_means,
     estimate,
@@ -101,6 +102,15 @@ def test_the_bootstrap_is_that_of_all_resamples(values):
     for bound in sorted(set(every))[:: max(1, len(set(every)) // 7)]:
         share = sum(one <= bound + 1e-9 for one in every) / len(every)
         assert sum(one <= bound + 1e-9 for one in sampled) / len(sampled) == pytest.approx(share, abs=0.02)
+
+
+def test_the_tails_are_those_of_student():
+    """The expanded tails are the normal's at Student's quantile of a printed table, times the root of n / (n - 1)."""
+    normal = statistics.NormalDist()
+    for questions, student in ((10, 2.262157), (30, 2.045230), (101, 1.983972)):
+        stretched = student * math.sqrt(questions / (questions - 1))
+        assert _tail(questions) == pytest.approx(normal.cdf(-stretched), rel=1e-5)
+    assert _tail(100_000) == pytest.approx(0.025, abs=1e-5)
 
 
 def test_the_bootstrap_agrees_with_wilson_where_both_hold():
