@@ -17,6 +17,7 @@ from gradatim.config.settings import (
     PrmSettings,
     SampleSettings,
     TeachSettings,
+    TrainSettings,
     VerifySettings,
 )
 
@@ -34,6 +35,7 @@ __all__ = [
     "PrmSettings",
     "SampleSettings",
     "TeachSettings",
+    "TrainSettings",
     "VerifySettings",
     "check",
     "load",
