@@ -81,9 +81,7 @@ def _from_folder(config: Config, folder: Path) -> Config:
 
     train = config.train
     # A base that is no folder here can be an id of the hub.
-    if train.base is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", train.base):
-        train = updated(train, base=joined(train.base))
-    elif train.base is not None and (folder / train.base).is_dir():
+    if train.base and ((folder / train.base).is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", train.base)):
         train = updated(train, base=joined(train.base))
     prm = config.prm
     if prm is not None and prm.backend == "local":

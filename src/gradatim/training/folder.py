@@ -86,7 +86,9 @@ def finished(out: Path, training: str) -> bool:
     if record is not None and record.get("id") == training:
         return True
     what = "another training's model (other examples, settings or base)" if record else "something else"
-    raise UsageError(f"{out} holds {what}, which is not written over. Give another place: --out FOLDER, and --name NAME.")
+    raise UsageError(
+        f"{out} holds {what}, which is not written over. Give another place: --out FOLDER, and --name NAME."
+    )
 
 
 def read_record(out: Path) -> dict[str, Any] | None:
@@ -135,8 +137,8 @@ def checkpoint(place: Path) -> tuple[Path, int] | None:
     shutil.rmtree(place / "model", ignore_errors=True)
     if not found:
         return None
-    step, folder = max(found)
-    return folder, step
+    newest = max(found)
+    return newest[1], newest[0]
 
 
 def mark(folder: Path) -> None:

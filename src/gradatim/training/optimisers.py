@@ -13,7 +13,7 @@ BETAS = (0.9, 0.95)
 """Of AdamW, as in s1."""
 
 
-class MuonAndAdamW(torch.optim.Optimizer):
+class MuonAndAdamW(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not read by the type checker
     """Steps both, and is saved and loaded as one."""
 
     def __init__(self, model: torch.nn.Module, *, lr: float, weight_decay: float) -> None:
@@ -40,7 +40,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
         """Have the parts' groups be this one's, so that a schedule which sets a rate here sets it there."""
         self.param_groups = [group for part in self._parts for group in part.param_groups]
 
-    def step(self, closure: Any = None) -> Any:  # type: ignore[override]  # torch's own has two overloads for this
+    def step(self, closure: Any = None) -> Any:
         """Step both parts."""
         loss = closure() if closure is not None else None
         for part in self._parts:

@@ -13,8 +13,7 @@ import math
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gradatim.errors import SetupError
 from gradatim.training import folder
@@ -23,7 +22,8 @@ from gradatim.training.template import encode, manner_of
 from gradatim.types import content_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from gradatim.training.folder import Base
     from gradatim.training.recipe import Exchange, Recipe
@@ -129,16 +129,29 @@ def _json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def fit(plan: Plan, out: Path, on_step: Callable[[Step], None], on_start: Callable[[int], None]) -> int:
-    """Train, and have the model appear in `out`. Returns the step that it went on from, 0 where it began.
+class Watch(Protocol):
+    """Who is told how a training goes."""
 
-    `on_start` is called with that step once the model is loaded, `on_step` after each step.
+    def began(self, step: int) -> None:
+        """The model is loaded; so many steps were done before."""
+
+    def stepped(self, step: Step) -> None:
+        """A step is done."""
+
+    def saving(self) -> None:
+        """A checkpoint is about to count as complete."""
+
+
+def fit(plan: Plan, out: Path, watch: Watch) -> int:
+    """Train, and write the model where `finish` takes it from. Returns the step that it went on from, 0 at first.
+
+    Raises `SetupError` where memory or disk space runs out, `GradatimError` where the loss is no number any more.
     """
     place = folder.workplace(out, plan.id)
     before = folder.checkpoint(place)
     with _quiet():
-        trainer = _trainer(plan, place, on_step)
-        on_start(before[1] if before else 0)
+        trainer = _trainer(plan, place, watch)
+        watch.began(before[1] if before else 0)
         try:
             trainer.train(resume_from_checkpoint=str(before[0]) if before else None)
             _save(plan, trainer, place)
@@ -167,7 +180,7 @@ def _run_out(plan: Plan, error: RuntimeError) -> SetupError | None:
     )
 
 
-def _trainer(plan: Plan, place: Path, on_step: Callable[[Step], None]) -> Any:
+def _trainer(plan: Plan, place: Path, watch: Watch) -> Any:
     """Return the trainer with everything that it needs."""
     torch = _imported("torch")
     datasets = _imported("datasets")
@@ -183,12 +196,13 @@ def _trainer(plan: Plan, place: Path, on_step: Callable[[Step], None]) -> Any:
 
     def told(step: int, loss: float, rate: float) -> None:
         epoch = seen[step] / len(plan.examples)
-        on_step(Step(step=step, epoch=epoch, loss=loss, learning_rate=rate, tokens=tokens[step - 1]))
+        watch.stepped(Step(step=step, epoch=epoch, loss=loss, learning_rate=rate, tokens=tokens[step - 1]))
 
     return Trainer(
         recipe=recipe,
         batches=[small for batch in plan.batches for small in split(batch, recipe.micro_batch)],
         on_step=told,
+        on_saving=watch.saving,
         model=_model(plan, torch, cuda=cuda, half=half),
         args=_arguments(trl, plan, place, cuda=cuda, half=half),
         train_dataset=datasets.Dataset.from_dict(

@@ -63,8 +63,8 @@ def manner_of(tokenizer: Any, ends: Iterable[int], where: str) -> Manner:
     """
     if not getattr(tokenizer, "chat_template", None):
         raise UsageError(
-            f"{where} has no chat template, so nothing says how a question is put to it. Add chat_template.jinja to the "
-            "folder (ChatML, say), or start from the instruct version of the model."
+            f"{where} has no chat template, so nothing says how a question is put to it. Add chat_template.jinja to "
+            "the folder (ChatML, say), or start from the instruct version of the model."
         )
     user = {"role": "user", "content": _QUESTION}
     prompt = _rendered(tokenizer, [user], where, prompt=True)
@@ -80,7 +80,9 @@ def manner_of(tokenizer: Any, ends: Iterable[int], where: str) -> Manner:
     target = f"<think>\n{_THOUGHT}\n</think>\n\n{_ANSWER}"
     whole = _rendered(tokenizer, [user, {"role": "assistant", "content": target}], where)
     rest = whole.removeprefix(prompt)
-    keeps = whole.startswith(prompt) and rest.startswith(_without_opening(target, opening[0] if opening else "") or "\0")
+    keeps = whole.startswith(prompt) and rest.startswith(
+        _without_opening(target, opening[0] if opening else "") or "\0"
+    )
     return Manner(
         ending=ending,
         ending_id=ending_id,
@@ -99,8 +101,8 @@ def _ending(tokenizer: Any, tail: str, ends: frozenset[int], where: str) -> tupl
             return tail[: tail.index(token) + len(token)], number
     if tokenizer.eos_token_id is None:
         raise UsageError(
-            f"{where}: neither its chat template nor its tokenizer has a token that ends an answer, so the trained model "
-            'would never stop. Set "eos_token" in tokenizer_config.json.'
+            f"{where}: neither its chat template nor its tokenizer has a token that ends an answer, so the trained "
+            'model would never stop. Set "eos_token" in tokenizer_config.json.'
         )
     return str(tokenizer.eos_token), int(tokenizer.eos_token_id)
 
@@ -112,7 +114,7 @@ def _rendered(tokenizer: Any, messages: list[dict[str, str]], where: str, *, pro
         roles = ", ".join(message["role"] for message in messages)
         raise UsageError(
             f"{where}: its chat template refuses a conversation of {roles} ({' '.join(str(error).split())[:200]}). "
-            "Leave out what it refuses (system = \"\"), or put a template into the folder that takes it."
+            'Leave out what it refuses (system = ""), or put a template into the folder that takes it.'
         ) from error
 
 
@@ -138,8 +140,8 @@ def encode(
     out: dict[str, list[str]] = {}
     if manner.closes and any(one.target.startswith("<think>") for one in exchanges):
         raise UsageError(
-            f'{where}: its chat template asks for answers without reasoning, and these have some. Set thinking = "none" '
-            "in [train], or put a template into the folder whose generation prompt does not close </think>."
+            f"{where}: its chat template asks for answers without reasoning, and these have some. Set thinking = "
+            '"none" in [train], or put a template into the folder whose generation prompt does not close </think>.'
         )
     for start in range(0, len(exchanges), _FEW):
         some = exchanges[start : start + _FEW]

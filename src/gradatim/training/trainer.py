@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     from gradatim.training.recipe import Recipe
 
 
-class Trainer(SFTTrainer):
+class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL is not read by the type checker
     """Trains on given batches.
 
     `batches` are all micro-batches of the run as positions in the data set: one pass over them is the whole training,
-    whatever its epochs. `on_step` is called with each step's number, loss and learning rate.
+    whatever its epochs. `on_step` is called with each step's number, loss and learning rate, `on_saving` before a
+    checkpoint counts as complete.
     """
+
+    optimizer: Any
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class Trainer(SFTTrainer):
         recipe: Recipe,
         batches: list[list[int]],
         on_step: Callable[[int, float, float], None],
+        on_saving: Callable[[], None],
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
@@ -43,6 +47,7 @@ class Trainer(SFTTrainer):
         self._recipe = recipe
         self._batches = batches
         self._on_step = on_step
+        self._on_saving = on_saving
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Give the batches in their order; resuming skips the first of them."""
@@ -50,7 +55,7 @@ class Trainer(SFTTrainer):
             {"input_ids": ids, "labels": labels}
             for ids, labels in zip(self.train_dataset["input_ids"], self.train_dataset["labels"], strict=True)
         ]
-        return DataLoader(rows, batch_sampler=self._batches, collate_fn=self.data_collator)  # type: ignore[arg-type]  # a list of rows is a data set
+        return DataLoader(rows, batch_sampler=self._batches, collate_fn=self.data_collator)
 
     def create_optimizer(self, model: Any = None) -> Any:
         """Make Muon where it is asked for."""
@@ -78,6 +83,7 @@ class Trainer(SFTTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
+        self._on_saving()
         mark(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
