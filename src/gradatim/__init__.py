@@ -45,6 +45,7 @@ _HOMES = {
         "ExportSettings",
     ),
     "gradatim.models.endpoint": ("Endpoint",),
+    "gradatim.models.local": ("LocalModel",),
     "gradatim.models.pace": ("EngineSettings",),
     "gradatim.models.budget": ("Budget", "Price"),
     "gradatim.models.mock_server": ("MockServer", "MockSettings"),

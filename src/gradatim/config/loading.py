@@ -79,6 +79,9 @@ def _from_folder(config: Config, folder: Path) -> Config:
         on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", one.path) and not (folder / one.path).parent.is_dir()
         return one.path if one.format == "hf" or on_hub else joined(one.path)
 
+    models = {
+        name: one if one.path is None else updated(one, path=joined(one.path)) for name, one in config.models.items()
+    }
     prm = config.prm
     if prm is not None and prm.backend == "local":
         prm = updated(prm, model=joined(prm.model))
@@ -86,6 +89,7 @@ def _from_folder(config: Config, folder: Path) -> Config:
         config,
         library=joined(config.library),
         ingest=[updated(one, path=source(one)) for one in config.ingest],
+        models=models,
         prm=prm,
         export=updated(config.export, out=joined(config.export.out)),
     )
