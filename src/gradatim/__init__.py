@@ -29,6 +29,7 @@ _HOMES = {
     "gradatim.stages.curate": ("curate", "CurateResult"),
     "gradatim.stages.export": ("export", "ExportResult"),
     "gradatim.stages.evaluate": ("evaluate", "EvaluateResult"),
+    "gradatim.stages.train": ("train", "TrainResult"),
     "gradatim.pipeline": ("run",),
     "gradatim.planning": ("plan",),
     "gradatim.config": (
@@ -45,6 +46,7 @@ _HOMES = {
         "CurateSettings",
         "ExportSettings",
         "EvaluateSettings",
+        "TrainSettings",
     ),
     "gradatim.models.endpoint": ("Endpoint",),
     "gradatim.models.pace": ("EngineSettings",),

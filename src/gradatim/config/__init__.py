@@ -18,6 +18,7 @@ from gradatim.config.settings import (
     PrmSettings,
     SampleSettings,
     TeachSettings,
+    TrainSettings,
     VerifySettings,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "PrmSettings",
     "SampleSettings",
     "TeachSettings",
+    "TrainSettings",
     "VerifySettings",
     "check",
     "load",

@@ -14,7 +14,7 @@ from gradatim.types import Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gradatim.config.settings import Asking, Config, Settings
+    from gradatim.config.settings import Asking, Config, Settings, TrainSettings
 
 _Wrong: TypeAlias = "Callable[[str, str, str], UsageError]"
 """Makes the error of a table, a key and what is wrong with it."""
@@ -49,6 +49,7 @@ def check(config: Config, place: str) -> None:
     _check_asking("teach", config.teach, config, wrong)
     _check_asking("evaluate", config.evaluate, config, wrong)
     _check_method(config, wrong)
+    _check_train(config, wrong)
     prm = config.prm
     if prm is not None and prm.backend == "pooling" and not prm.base_url:
         raise wrong("prm", "base_url", 'backend = "pooling" needs it: "http://.../v1", where vLLM serves the PRM')
@@ -84,6 +85,17 @@ def _check_asking(table: str, asking: Asking, config: Config, wrong: _Wrong) -> 
             "money",
             f"a budget in money needs the model's price; set price in [models.{asking.model}]",
         )
+
+
+def _check_train(config: Config, wrong: _Wrong) -> None:
+    """Check how a model is trained."""
+    train = config.train
+    if train.template is not None and "{prompt}" not in train.template:
+        raise wrong("train", "template", "it must hold {prompt}, where the question goes")
+    if train.micro_batch is not None and train.batch_size % train.micro_batch:
+        raise wrong("train", "micro_batch", f"{train.micro_batch} does not divide batch_size, {train.batch_size}")
+    if train.optimizer == "muon" and train.method == "lora":
+        raise wrong("train", "optimizer", '"muon" is for whole matrices; method = "lora" takes "adamw"')
 
 
 def _check_method(config: Config, wrong: _Wrong) -> None:
@@ -142,6 +154,10 @@ def _names(config: Config) -> Iterator[tuple[str, str, str]]:
         yield "prm", "model", config.prm.model
     yield "sample", "name", config.sample.name
     yield "export", "out", config.export.out
+    yield "train", "name", config.train.name
+    yield "train", "out", config.train.out
+    if config.train.base is not None:
+        yield "train", "base", config.train.base
 
 
 def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, float]]:
@@ -175,10 +191,24 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
     yield "curate", "min_chars", config.curate.min_chars, 0, math.inf
     yield "curate", "max_tokens", config.curate.max_tokens, 1, math.inf
     yield "curate", "max_repetition", config.curate.max_repetition, 0, 1
+    yield from _training(config.train)
     if config.prm is not None:
         yield "prm", "context", config.prm.context, 1, math.inf
         yield "prm", "concurrency", config.prm.concurrency, 1, 100_000
         yield "prm", "idle_timeout", config.prm.idle_timeout, 0.1, math.inf
+
+
+def _training(train: TrainSettings) -> Iterator[tuple[str, str, float | None, float, float]]:
+    """Give the numbers of `[train]`."""
+    least: dict[str, float] = {"lora_alpha": 1e-6, "learning_rate": 1e-12, "max_length": 2}
+    most: dict[str, float] = {"learning_rate": 10, "lora_rank": 65536, "weight_decay": 10}
+    counts = ("epochs", "batch_size", "micro_batch", "max_length", "lora_rank", "checkpoint_every")
+    for key in (*counts, "lora_alpha", "learning_rate"):
+        yield "train", key, getattr(train, key), least.get(key, 1), most.get(key, 1_000_000_000)
+    yield "train", "warmup", train.warmup, 0, 1
+    yield "train", "weight_decay", train.weight_decay, 0, most["weight_decay"]
+    yield "train", "replay", train.replay, 0, 1000
+    yield "train", "seed", train.seed, 0, 2**32 - 1
 
 
 def _each(table: str, amounts: Settings) -> Iterator[tuple[str, str, float | None, float, float]]:

@@ -79,6 +79,10 @@ def _from_folder(config: Config, folder: Path) -> Config:
         on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", one.path) and not (folder / one.path).parent.is_dir()
         return one.path if one.format == "hf" or on_hub else joined(one.path)
 
+    train = config.train
+    # A base that is no folder here can be an id of the hub.
+    if train.base and ((folder / train.base).is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", train.base)):
+        train = updated(train, base=joined(train.base))
     prm = config.prm
     if prm is not None and prm.backend == "local":
         prm = updated(prm, model=joined(prm.model))
@@ -88,4 +92,5 @@ def _from_folder(config: Config, folder: Path) -> Config:
         ingest=[updated(one, path=source(one)) for one in config.ingest],
         prm=prm,
         export=updated(config.export, out=joined(config.export.out)),
+        train=updated(train, out=joined(train.out)),
     )

@@ -272,6 +272,69 @@ class EvaluateSettings(Asking, frozen=True):
     """Evaluate on a pool, or on questions that were drawn, all the same; the result says so."""
 
 
+class TrainSettings(Settings, frozen=True):
+    """`[train]`: fine-tune the base model on a draw's chains.
+
+    The defaults are those of s1 (arXiv 2501.19393): 5 epochs, batch 16, 1e-5, cosine after 5 % warm-up, weight decay
+    1e-4, for 1,000 chains. LIMO (arXiv 2502.03387) took 15 epochs at 5e-6 for 817. Our paper says nothing of these.
+    """
+
+    model: str = "base"
+    """Which of `[models]` is trained: one with `kind = "local"`."""
+    base: str | None = None
+    """The folder (or hub id) of the model to train, in place of `model`'s."""
+    name: str = "trained"
+    """What the trained model is called; its attempts are kept under it."""
+    out: str = "trained"
+    """The folder to be made. It appears complete or not at all, and is never written over."""
+    method: Literal["full", "lora"] = "full"
+    """`lora`: adapters, merged into the weights at the end."""
+    lora_rank: int = 32
+    """Of each adapter."""
+    lora_alpha: float = 64.0
+    """Adapters are scaled by alpha / rank."""
+    lora_targets: list[str] = []
+    """Names of the layers that get adapters; none means every linear layer but the head."""
+    epochs: int = 5
+    """How often each example is seen."""
+    learning_rate: float | None = None
+    """The highest. None: 1e-5 for `full`; 1e-4 for `lora`, which wants about ten times as much."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the rate falls after the warm-up: to zero by a cosine or a line, or not at all."""
+    warmup: float = 0.05
+    """The share of the steps in which the rate rises."""
+    batch_size: int = 16
+    """Examples per step."""
+    micro_batch: int | None = None
+    """Examples that go through the model at once; must divide `batch_size`. None: all of them."""
+    max_length: int = 32768
+    """Tokens of prompt and answer. Longer examples are left out and counted, never cut."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """`muon`: for small models; matrices by Muon; embeddings, head and norms by AdamW at the same rate."""
+    weight_decay: float = 1e-4
+    """Of matrices; norms and biases have none."""
+    seed: int = 0
+    """Decides the order of the examples, how adapters begin, and which answers are replayed."""
+    thinking: Literal["tags", "none"] = "tags"
+    """The reasoning of chains and replayed answers: in `<think>` tags, or left out."""
+    system: str | None = None
+    """The system message of every example. None: as the base model was asked when it was graded; empty: none."""
+    template: str | None = None
+    """The user's message, with `{prompt}` for the question. None: as the base model was asked."""
+    replay: float = 0.0
+    """Verified-correct answers of the base model's own to train on too, per chain: 1 means as many as chains."""
+    replay_choice: Literal["random", "shortest"] = "random"
+    """Which answers are replayed."""
+    replay_from: str | None = None
+    """Whose answers are replayed, by the model's name in the library. None: the model that the draw was graded for."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints, which a killed run goes on from. None: once an epoch."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a CUDA card where there is one."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`bfloat16` computes in it, over float32 weights. `auto`: bfloat16 on a CUDA card that has it, else float32."""
+
+
 class Config(Settings, frozen=True):
     """The whole of `gradatim.toml`. Paths in a file are relative to its folder."""
 
@@ -288,6 +351,7 @@ class Config(Settings, frozen=True):
     curate: CurateSettings = CurateSettings()
     export: ExportSettings = ExportSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    train: TrainSettings = TrainSettings()
 
     def model(self, name: str) -> ModelSettings:
         """Return `[models.NAME]`. Raises `UsageError` saying how to add it."""

@@ -104,7 +104,8 @@ def typical(shape: Shape, *, thinking: Thinking = Thinking.TAGS, columns: Sequen
     return shaped(Example(prompt="1+1?", answer="2", thinking="one and one"), shape, thinking=thinking, columns=columns)
 
 
-def _target(example: Example, thinking: Thinking) -> str:
+def target(example: Example, thinking: Thinking) -> str:
+    """Return the text that a model is to answer with."""
     if thinking is Thinking.TAGS and example.thinking:
         return f"<think>\n{example.thinking}\n</think>\n\n{example.answer}"
     return example.answer
@@ -114,7 +115,7 @@ def _messages(example: Example, thinking: Thinking) -> dict[str, Json]:
     messages: list[Json] = [{"role": "user", "content": example.prompt}]
     if example.system:
         messages.insert(0, {"role": "system", "content": example.system})
-    assistant: dict[str, Json] = {"role": "assistant", "content": _target(example, thinking)}
+    assistant: dict[str, Json] = {"role": "assistant", "content": target(example, thinking)}
     if thinking is Thinking.FIELD:
         assistant["reasoning_content"] = example.thinking
     return {"messages": [*messages, assistant]}
@@ -124,13 +125,13 @@ def _prompt_completion(example: Example, thinking: Thinking) -> dict[str, Json]:
     # The break ends the prompt and does not begin the completion: tokenizers join "?" and a line end into one token,
     # and a token that lies across the border could not be masked.
     prompt = "\n\n".join(filter(None, (example.system, example.prompt))) + "\n\n"
-    return {"prompt": prompt, "completion": _target(example, thinking)} | _apart(example, thinking)
+    return {"prompt": prompt, "completion": target(example, thinking)} | _apart(example, thinking)
 
 
 def _sharegpt(example: Example, thinking: Thinking) -> dict[str, Json]:
     turns: list[Json] = [
         {"from": "human", "value": example.prompt},
-        {"from": "gpt", "value": _target(example, thinking)},
+        {"from": "gpt", "value": target(example, thinking)},
     ]
     if example.system:
         turns.insert(0, {"from": "system", "value": example.system})
@@ -138,7 +139,7 @@ def _sharegpt(example: Example, thinking: Thinking) -> dict[str, Json]:
 
 
 def _alpaca(example: Example, thinking: Thinking) -> dict[str, Json]:
-    row: dict[str, Json] = {"instruction": example.prompt, "input": "", "output": _target(example, thinking)}
+    row: dict[str, Json] = {"instruction": example.prompt, "input": "", "output": target(example, thinking)}
     if example.system:
         row["system"] = example.system
     return row | _apart(example, thinking)

@@ -14,21 +14,17 @@ from typing import TYPE_CHECKING
 
 from gradatim import __version__
 from gradatim.config import ExportSettings
-from gradatim.errors import UsageError
 from gradatim.formats.card import Card, LevelCount, render
 from gradatim.formats.manifest import Manifest, write_manifest
-from gradatim.formats.shapes import Column, Example, Shape, Thinking, shaped, typical
+from gradatim.formats.shapes import Column, Shape, Thinking, shaped, typical
 from gradatim.formats.write import Written, beside, write_rows, write_text
 from gradatim.library import draws
-from gradatim.library.text import unpack
-from gradatim.method.draw import ordered
-from gradatim.reasoning import split_reasoning
+from gradatim.work import chains
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gradatim.library.draws import Draw
-    from gradatim.library.store import Library, Row
+    from gradatim.library.store import Library
+    from gradatim.work.chains import Kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,20 +45,11 @@ def export(library: Library, name: str, settings: ExportSettings | None = None) 
     """
     settings = settings or ExportSettings()
     draw = draws.chosen_draw(library, name)
-    kept = _kept(library, draw)
-    if not kept:
-        raise UsageError(f"No chain of {draw.name!r} is kept yet. Run first: gradatim curate {draw.name}")
-    never = draws.undrawable(library)
-    late = sum(row[3] in never for row in kept)
-    if late:
-        raise UsageError(
-            f"{late} chains of {draw.name!r} answer questions that were excluded since: an evaluation set holds "
-            f"them. Leave them out: gradatim curate {draw.name}"
-        )
+    kept = chains.kept(library, draw)
     out = Path(settings.out)
     shape, thinking = Shape(settings.format), Thinking(settings.thinking)
     columns = [Column(column) for column in settings.columns]
-    examples = _examples(library, kept, settings.system)
+    examples = chains.examples(library, kept, settings.system)
     data = write_rows(
         out,
         (shaped(example, shape, thinking=thinking, columns=columns) for example in examples),
@@ -88,43 +75,8 @@ def export(library: Library, name: str, settings: ExportSettings | None = None) 
     return ExportResult(draw=draw.name, rows=data.rows or 0, files=(data, card_file, manifest))
 
 
-def _kept(library: Library, draw: Draw) -> list[Row]:
-    """Kept chains (question id, attempt key, level, question key) in the draw's seeded order, levels mixed."""
-    rows = library.all(
-        "SELECT q.id, c.attempt, c.level, q.pk FROM chain c JOIN attempt a ON a.pk = c.attempt JOIN "
-        "question q ON q.pk = a.question "
-        "WHERE c.draw = ? AND c.kept",
-        (draw.pk,),
-    )
-    by_id = {row[0]: row for row in rows}
-    return [by_id[id_] for id_ in ordered(by_id, draw.seed)]
-
-
-def _examples(library: Library, kept: list[Row], system: str) -> Iterator[Example]:
-    for id_, attempt, level, _ in kept:
-        row = library.all(
-            "SELECT p.prompt, t.content, t.reasoning, q.source, s.model, q.reference FROM attempt "
-            "a JOIN attempt_text t ON t.attempt = a.pk "
-            "JOIN question q ON q.pk = a.question JOIN question_text p ON p.question = q.pk JOIN "
-            "setting s ON s.pk = a.setting WHERE a.pk = ?",
-            (attempt,),
-        )[0]
-        thinking, answer = split_reasoning(unpack(row[1]), unpack(row[2]))
-        yield Example(
-            prompt=unpack(row[0]),
-            answer=answer.strip(),
-            thinking=thinking.strip(),
-            system=system,
-            id=id_,
-            level=level,
-            source=row[3],
-            model=row[4],
-            reference=row[5],
-        )
-
-
-def _levels(draw: Draw, kept: list[Row]) -> tuple[LevelCount, ...]:
-    counts = Counter(row[2] for row in kept)
+def _levels(draw: Draw, kept: list[Kept]) -> tuple[LevelCount, ...]:
+    counts = Counter(one.level for one in kept)
     return tuple(
         LevelCount(level=level, rows=counts[level], asked=draw.quotas.get(level, 0)) for level in sorted(draw.quotas)
     )
