@@ -202,7 +202,7 @@ def _training(train: TrainSettings) -> Iterator[tuple[str, str, float | None, fl
     """Give the numbers of `[train]`."""
     least: dict[str, float] = {"lora_alpha": 1e-6, "learning_rate": 1e-12, "max_length": 2}
     most: dict[str, float] = {"learning_rate": 10, "lora_rank": 65536, "weight_decay": 10}
-    counts = ("epochs", "batch_size", "micro_batch", "max_length", "lora_rank", "checkpoint_every")
+    counts = ("epochs", "steps", "batch_size", "micro_batch", "max_length", "lora_rank", "checkpoint_every")
     for key in (*counts, "lora_alpha", "learning_rate"):
         yield "train", key, getattr(train, key), least.get(key, 1), most.get(key, 1_000_000_000)
     yield "train", "warmup", train.warmup, 0, 1
