@@ -12,11 +12,10 @@ import msgspec
 
 from gradatim import pipeline
 from gradatim.comparing import drawing, evidence, running, trials
-from gradatim.config import COMMAND_LINE, check
+from gradatim.config import check
 from gradatim.errors import GradatimError, LimitError, UsageError
 from gradatim.library import grades, questions
 from gradatim.library.store import Library
-from gradatim.method.arms import ARMS
 from gradatim.method.comparison import Line, Score, mean_over_seeds, table
 from gradatim.progress import Progress, silent
 from gradatim.stages import evaluate as evaluate_stage
@@ -52,7 +51,6 @@ class CompareResult:
     lines: tuple[Line, ...]
     scores: tuple[Score, ...]
     """What the lines are made from: one for each trial."""
-    seconds: float | None = None
 
 
 def compare(config: Config, *, progress: Progress = silent) -> CompareResult:
@@ -100,17 +98,9 @@ def _by_replay(scores: Sequence[Score], replay: Sequence[float], arms: Sequence[
 
 def check_settings(config: Config) -> None:
     """Raise `UsageError` for what a comparison lacks, before any work."""
-    check(config, COMMAND_LINE)
+    check(config, "the settings")
     settings = config.compare
-    for arm in (*settings.arms, settings.baseline):
-        if arm not in ARMS:
-            raise UsageError(f"[compare] arms: there is no arm {arm!r}. There are: {', '.join(ARMS)}.")
-    if settings.baseline not in settings.arms:
-        raise UsageError(f"[compare] baseline: {settings.baseline!r} is not among the arms; add it to arms.")
-    for key, values in (("arms", settings.arms), ("seeds", settings.seeds), ("replay", settings.replay)):
-        if not values or len(set(values)) < len(values):
-            raise UsageError(f"[compare] {key}: give at least one, and none twice.")
-    if config.attempt.model != config.train.model or config.grade.rule not in ("paper", "rate"):
+    if config.attempt.model != config.train.model:
         raise UsageError(
             f"[train] model is {config.train.model!r} and [attempt] model is {config.attempt.model!r}: the model that "
             "is graded is the one that is trained. Set both alike."
@@ -169,7 +159,10 @@ def _drawn(library: Library, config: Config, progress: Progress) -> dict[tuple[s
 
 def _graded(library: Library, config: Config, name: str, sets: list[str], progress: Progress) -> GradingRow:
     """Have a model attempted, judged and graded on these sets, in the way that `[attempt]` and `[grade]` say."""
-    asked = msgspec.structs.replace(config.attempt, model=name, sets=sets)
+    # The other model's levels are all that is wanted of it, and the paper's rule reads one attempt.
+    one = config.grade.rule == "paper" and name != config.attempt.model
+    samples = 1 if one else config.attempt.samples
+    asked = msgspec.structs.replace(config.attempt, model=name, sets=sets, samples=samples)
     own = msgspec.structs.replace(config, attempt=asked)
     result = pipeline.do_attempt(library, own, progress)
     if result.left:

@@ -345,7 +345,7 @@ class CompareSettings(Settings, frozen=True):
 
     name: str = "compare"
     """What draws and trained models are named by: `NAME-ARM-SEED`. Other settings in one library need another name."""
-    arms: list[str] = [
+    arms: tuple[str, ...] = (
         "random",
         "easiest",
         "hardest",
@@ -357,13 +357,13 @@ class CompareSettings(Settings, frozen=True):
         "transfer",
         "pass_rate_band",
         "wrong_uniform",
-    ]
+    )
     """See docs/compare.md."""
     baseline: str = "random"
     """The arm that every other one is held against, seed by seed, with the same replay."""
-    seeds: list[int] = [0, 1, 2, 3, 4]
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """A seed decides an arm's choice, which answers are replayed, and the order of training."""
-    replay: list[float] = [0.0, 1.0]
+    replay: tuple[float, ...] = (0.0, 1.0)
     """Each arm is trained once for each of these, as `replay` in `[train]`."""
     chains: int = 1000
     """Verified chains per arm: the budget."""

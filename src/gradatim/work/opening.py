@@ -9,6 +9,7 @@ from gradatim.models.endpoint import Endpoint
 from gradatim.models.pace import EngineSettings
 from gradatim.prm.local import QwenLocalPRM
 from gradatim.prm.pooling import QwenPoolingPRM
+from gradatim.tiny import places
 
 if TYPE_CHECKING:
     from gradatim.config import BudgetSettings, ModelSettings, PrmSettings
@@ -19,12 +20,17 @@ def open_model(settings: ModelSettings) -> Endpoint:
     """Return the model that is configured. Raises `SetupError` where its key is not set, `UsageError` for a bad URL."""
     return Endpoint(
         name=settings.model,
-        base_url=settings.base_url,
+        base_url=_url(settings.base_url),
         api_key_env=settings.api_key_env,
         model=settings.served_as,
         stream=settings.stream,
         idle_timeout=settings.idle_timeout,
     )
+
+
+def _url(base_url: str) -> str:
+    """Return the URL to ask; for `tiny:teacher` that of a server which starts now."""
+    return places.teacher_url(base_url) if places.is_tiny(base_url) else base_url
 
 
 def engine_settings(settings: ModelSettings) -> EngineSettings:
