@@ -49,6 +49,7 @@ _HOMES = {
         "TrainSettings",
     ),
     "gradatim.models.endpoint": ("Endpoint",),
+    "gradatim.models.local": ("LocalModel",),
     "gradatim.models.pace": ("EngineSettings",),
     "gradatim.models.budget": ("Budget", "Price"),
     "gradatim.models.mock_server": ("MockServer", "MockSettings"),

@@ -15,7 +15,7 @@ from gradatim.types import Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gradatim.config.settings import Asking, CompareSettings, Config, Settings, TrainSettings
+    from gradatim.config.settings import Asking, CompareSettings, Config, ModelSettings, Settings, TrainSettings
 
 _Wrong: TypeAlias = "Callable[[str, str, str], UsageError]"
 """Makes the error of a table, a key and what is wrong with it."""
@@ -46,6 +46,8 @@ def check(config: Config, place: str) -> None:
             raise wrong(
                 table, "api_key_env", "it takes the NAME of an environment variable, not a key. Keys stand in no file"
             )
+    for name, model in config.models.items():
+        _check_model(f"models.{name}", model, wrong)
     _check_asking("attempt", config.attempt, config, wrong)
     _check_asking("teach", config.teach, config, wrong)
     _check_asking("evaluate", config.evaluate, config, wrong)
@@ -66,21 +68,40 @@ def _check_names(config: Config, wrong: _Wrong) -> None:
             raise wrong(table, key, "it holds a line end or another character that cannot be seen")
 
 
+def _check_model(table: str, model: ModelSettings, wrong: _Wrong) -> None:
+    """Check that a model has what its kind needs, and nothing of the other kind's."""
+    if model.kind == "local":
+        if not model.path:
+            raise wrong(table, "path", 'kind = "local" needs it: the folder that holds the model')
+        for key in ("base_url", "served_as", "api_key_env"):
+            if getattr(model, key) is not None:
+                raise wrong(table, key, 'it belongs to a server, and kind = "local" runs in this process')
+    else:
+        if model.base_url is None:
+            said = "it is missing" if model.path is None else 'it is missing; or for a folder, set kind = "local"'
+            raise wrong(table, "base_url", said)
+        if model.path is not None:
+            raise wrong(table, "path", 'it belongs to kind = "local"; kind = "endpoint" has a base_url')
+
+
 def _check_asking(table: str, asking: Asking, config: Config, wrong: _Wrong) -> None:
     """Check how a model is asked."""
     if "{prompt}" not in asking.template:
         raise wrong(table, "template", "it must hold {prompt}, where the question goes")
+    chosen = config.models.get(asking.model)
     if asking.extra_body:
         from gradatim.models.chat import body_of  # noqa: PLC0415 - few need it, and it takes time to load
+        from gradatim.models.decoding import extras_of  # noqa: PLC0415 - as above
 
         try:
             asked = Request(key=0, messages=(), sampling=asking.sampling(), seed=0)
             body_of(asked, model="", stream=False, dropped=frozenset())
+            if chosen is not None and chosen.kind == "local":
+                extras_of(asking.sampling())
         except UsageError as error:
             raise wrong(table, "extra_body", str(error).removeprefix("extra_body ").rstrip(".")) from error
         except (TypeError, ValueError) as error:
             raise wrong(table, "extra_body", f"it holds what JSON has no form for ({error})") from error
-    chosen = config.models.get(asking.model)
     if asking.budget.money is not None and chosen is not None and chosen.price is None:
         raise wrong(
             f"{table}.budget",
@@ -188,6 +209,7 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
     for name, model in config.models.items():
         yield f"models.{name}", "concurrency", model.concurrency, 1, 100_000
         yield f"models.{name}", "tries", model.tries, 1, 1000
+        yield f"models.{name}", "threads", model.threads, 1, 1024
         yield f"models.{name}", "idle_timeout", model.idle_timeout, 0.1, math.inf
         if model.price is not None:
             yield from _each(f"models.{name}.price", model.price)

@@ -87,6 +87,9 @@ def _from_folder(config: Config, folder: Path) -> Config:
     # A base that is no folder here can be an id of the hub.
     if train.base and ((folder / train.base).is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", train.base)):
         train = updated(train, base=weights(train.base))
+    models = {
+        name: one if one.path is None else updated(one, path=weights(one.path)) for name, one in config.models.items()
+    }
     prm = config.prm
     if prm is not None and prm.backend == "local":
         prm = updated(prm, model=weights(prm.model))
@@ -94,6 +97,7 @@ def _from_folder(config: Config, folder: Path) -> Config:
         config,
         library=joined(config.library),
         ingest=[updated(one, path=source(one)) for one in config.ingest],
+        models=models,
         prm=prm,
         export=updated(config.export, out=joined(config.export.out)),
         train=updated(train, out=joined(train.out)),

@@ -56,26 +56,33 @@ class PriceSettings(Settings, frozen=True):
 
 
 class ModelSettings(Settings, frozen=True):
-    """`[models.NAME]`: an OpenAI-compatible chat server and the model on it."""
+    """`[models.NAME]`: a model on an OpenAI-compatible chat server, or in a folder and run in this process."""
 
     model: str
     """The model's name; attempts and grades are kept under it."""
-    base_url: str
-    """Up to and with `/v1`."""
-    kind: Literal["endpoint"] = "endpoint"
-    """A server; there is no other kind yet."""
+    kind: Literal["endpoint", "local"] = "endpoint"
+    """`endpoint`: a server. `local`: transformers in this process, extra `[local]`."""
+    base_url: str | None = None
+    """The server's, up to and with `/v1`; needed for `endpoint`."""
+    path: str | None = None
+    """The model's folder, as Hugging Face lays it out; needed for `local`."""
     served_as: str | None = None
     """The name to send, where the server knows the model by another."""
     api_key_env: str | None = None
     """The environment variable that holds the key. Keys stand in no file."""
-    concurrency: int = 64
-    """Requests in flight at most; fewer when the server says it has too much to do."""
+    concurrency: int | None = None
+    """Requests in flight at most; fewer when the server says it has too much to do. None: 64, and 256 for `local`,
+    where that many are written at once."""
     stream: bool = True
     """Ask for the answer in pieces, so that silence can be told from slowness."""
     idle_timeout: float = 300.0
     """Seconds without a byte after which a request counts as dead. There is no limit on the whole."""
     tries: int = 5
     """Tries per request in one run, for faults that may pass."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` (`local`)."""
+    threads: int | None = None
+    """Of torch on the processor (`local`); None: torch's own choice."""
     price: PriceSettings | None = None
     """None: no cost is counted, and no budget in money can be set."""
 
@@ -154,6 +161,8 @@ class PrmSettings(Settings, frozen=True):
 
     model: str
     """A folder (`local`) or the server's model name (`pooling`)."""
+    text: Literal["answer", "thinking"] = "answer"
+    """What is scored of an attempt. `thinking`: the reasoning, where a model puts its steps there, else the answer."""
     kind: Literal["qwen"] = "qwen"
     """The format: Qwen2.5-Math-PRM and its kin."""
     backend: Literal["local", "pooling"] = "pooling"
