@@ -9,6 +9,7 @@ import click
 from gradatim.cli.asking import budget_options, with_model
 from gradatim.cli.context import Start, pairs, pass_start
 from gradatim.cli.output import counts, note, print_result
+from gradatim.cli.reading import ingested
 from gradatim.errors import GradatimError, LimitError, UsageError
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def _evaluate(library: Library, config: Config, options: dict[str, Any], progres
     from gradatim.types import Role
 
     setting = options["setting"]
-    pipeline.read_presets(library, config.evaluate, options["file"], progress)
+    for read in pipeline.read_presets(library, config.evaluate, options["file"], progress):
+        note(f"gradatim: {ingested(read)}")
     if options["recorded"] is not None:
         fields = pairs(options["fields"], "--field")
         done = record(
@@ -171,7 +173,7 @@ def _table(result: EvaluateResult) -> list[str]:
 
 
 def _whose(result: EvaluateResult) -> list[str]:
-    return [f"  levels of {result.levels_of}"] if any(one.group == "level" for one in result.lines) else []
+    return [f"  levels: those of {result.levels_of}"] if result.levels_of else []
 
 
 def _cells(row: Line | PassAt) -> str:
