@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, product
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,15 @@ import torch
 from muon import Muon
 from tokenizer import CONTEXT, END, PAD, STOP, answer, chat
 from torch.nn.functional import cross_entropy
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from gradatim.tiny.world import questions
+from gradatim.tiny.families import FAMILIES, SIZES
+from gradatim.tiny.world import split_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from gradatim.tiny.families import Core
 
 _IGNORED = -100
 
@@ -44,9 +47,12 @@ class Plan:
 
 
 def new_model(vocabulary: int, seed: int, tokenizer: Any) -> Any:
-    """Return an untrained Qwen2 of 0.45 million parameters."""
+    """Return an untrained Llama of 0.45 million parameters.
+
+    Not a Qwen2: transformers reads a Qwen2's tokenizer as Qwen's own, whatever the folder says.
+    """
     torch.manual_seed(seed)
-    config = Qwen2Config(
+    config = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=96,
         intermediate_size=256,
@@ -60,23 +66,32 @@ def new_model(vocabulary: int, seed: int, tokenizer: Any) -> Any:
         pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
         attn_implementation="sdpa",
     )
-    return Qwen2ForCausalLM(config)
+    return LlamaForCausalLM(config)
 
 
 def documents(tokenizer: Any, mixture: dict[tuple[str, int], float], plan: Plan) -> Iterator[tuple[list[int], int]]:
     """Give token ids, and from which place on they are trained on."""
     rng = Random(plan.seed)
-    solved = questions("pretraining", seed=plan.seed, weights=mixture)
-    others = questions("pretraining", seed=plan.seed + 1)
     while True:
         if rng.random() < plan.drill:
-            lines = [rng.choice(one.steps) for one in islice(others, 8)]
+            lines = [rng.choice(FAMILIES[family].steps(core)) for family, core, _ in islice(_asked(None, rng), 8)]
             ids = tokenizer.encode("\n".join(lines) + "\n" + END, add_special_tokens=False)
             yield ids, 1
             continue
-        one = next(solved)
-        start = tokenizer.encode(chat(one.prompt), add_special_tokens=False)
-        yield start + tokenizer.encode(answer(one.steps, one.reference, rng), add_special_tokens=False), len(start)
+        family, core, prompt = next(_asked(mixture, rng))
+        text = answer(FAMILIES[family].steps(core), FAMILIES[family].answer(core), rng)
+        start = tokenizer.encode(chat(prompt), add_special_tokens=False)
+        yield start + tokenizer.encode(text, add_special_tokens=False), len(start)
+
+
+def _asked(mixture: dict[tuple[str, int], float] | None, rng: Random) -> Iterator[tuple[str, Core, str]]:
+    """Give questions of the split for pretraining, the same ones again where a family's small sizes are few."""
+    cells = mixture or dict.fromkeys(product(FAMILIES, SIZES), 1.0)
+    while True:
+        ((family, size),) = rng.choices(list(cells), weights=list(cells.values()))
+        core = FAMILIES[family].sample(rng, size)
+        if split_of(family, core) == "pretraining":
+            yield family, core, FAMILIES[family].prompt(core, rng)
 
 
 def batches(stream: Iterator[tuple[list[int], int]], tokens: int, seed: int) -> Iterator[tuple[Any, Any]]:

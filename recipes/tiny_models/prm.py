@@ -17,7 +17,7 @@ import torch
 from generate import continued, is_right
 from muon import Muon
 from tokenizer import CONTEXT, START, STEP, STOP, SYSTEM, chat
-from transformers import Qwen2Model, Qwen2PreTrainedModel
+from transformers import Qwen2Config, Qwen2Model, Qwen2PreTrainedModel
 
 from gradatim.tiny.world import questions
 
@@ -102,8 +102,14 @@ def new_prm(base: Any) -> Any:
             self.post_init()
 
     torch.manual_seed(0)
-    prm = Qwen2ForProcessRewardModel(base.config)
-    prm.model.load_state_dict(base.model.state_dict())
+    ours = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    ours += ("num_key_value_heads", "max_position_embeddings", "rms_norm_eps", "pad_token_id", "eos_token_id")
+    prm = Qwen2ForProcessRewardModel(Qwen2Config(**{name: getattr(base.config, name) for name in ours}))
+    # A Qwen2 is a Llama with biases on queries, keys and values: they begin at nothing.
+    missing = prm.model.load_state_dict(base.model.state_dict(), strict=False).missing_keys
+    for name, parameter in prm.model.named_parameters():
+        if name in missing:
+            torch.nn.init.zeros_(parameter)
     return prm
 
 

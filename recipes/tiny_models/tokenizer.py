@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -71,5 +72,8 @@ def answer(steps: list[str], reference: str, rng: Random) -> str:
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Write the tokenizer with its chat template."""
+    """Write the tokenizer with its chat template, under the class name that every version of transformers knows."""
     tokenizer.save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
