@@ -14,7 +14,7 @@ import sys
 import click
 
 from gradatim import __version__
-from gradatim.cli import asking, choosing, deciding, evaluating, looking, reading, running, tiny
+from gradatim.cli import asking, choosing, comparing, deciding, evaluating, looking, reading, running, tiny
 from gradatim.cli.context import Start
 from gradatim.cli.output import printable
 from gradatim.errors import GradatimError, SetupError, UsageError
@@ -54,6 +54,7 @@ for command in (
     choosing.export,
     evaluating.evaluate,
     running.run,
+    comparing.compare,
     looking.status,
     looking.show,
     looking.query,

@@ -7,6 +7,7 @@ from gradatim.config.loading import load, parse, updated
 from gradatim.config.settings import (
     AttemptSettings,
     BudgetSettings,
+    CompareSettings,
     Config,
     CurateSettings,
     EvaluateSettings,
@@ -26,6 +27,7 @@ __all__ = [
     "COMMAND_LINE",
     "AttemptSettings",
     "BudgetSettings",
+    "CompareSettings",
     "Config",
     "CurateSettings",
     "EvaluateSettings",

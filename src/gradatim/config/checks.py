@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from gradatim.types import Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gradatim.config.settings import Asking, Config, ModelSettings, Settings, TrainSettings
+    from gradatim.config.settings import Asking, CompareSettings, Config, ModelSettings, Settings, TrainSettings
 
 _Wrong: TypeAlias = "Callable[[str, str, str], UsageError]"
 """Makes the error of a table, a key and what is wrong with it."""
@@ -52,6 +53,7 @@ def check(config: Config, place: str) -> None:
     _check_asking("evaluate", config.evaluate, config, wrong)
     _check_method(config, wrong)
     _check_train(config, wrong)
+    _check_compare(config.compare, wrong)
     prm = config.prm
     if prm is not None and prm.backend == "pooling" and not prm.base_url:
         raise wrong("prm", "base_url", 'backend = "pooling" needs it: "http://.../v1", where vLLM serves the PRM')
@@ -119,6 +121,22 @@ def _check_train(config: Config, wrong: _Wrong) -> None:
         raise wrong("train", "optimizer", '"muon" is for whole matrices; method = "lora" takes "adamw"')
 
 
+def _check_compare(compare: CompareSettings, wrong: _Wrong) -> None:
+    """Check what is to be compared."""
+    from gradatim.method.arms import ARMS  # noqa: PLC0415 - as above
+
+    lists: dict[str, tuple[object, ...]] = {"arms": compare.arms, "seeds": compare.seeds, "replay": compare.replay}
+    for key, values in lists.items():
+        if not values or len(set(values)) < len(values):
+            raise wrong("compare", key, "it takes one or more, and none twice")
+    for key, arm in (*(("arms", arm) for arm in compare.arms), ("baseline", compare.baseline)):
+        if arm not in ARMS:
+            near = "".join(f"; did you mean {one!r}?" for one in difflib.get_close_matches(arm, ARMS, n=1))
+            raise wrong("compare", key, f"there is no arm {arm!r}{near or '. There are: ' + ', '.join(ARMS)}")
+    if compare.baseline not in compare.arms:
+        raise wrong("compare", "baseline", f"{compare.baseline!r} is not among the arms; add it to arms")
+
+
 def _check_method(config: Config, wrong: _Wrong) -> None:
     """Check the tables that the method's own functions can judge."""
     from gradatim.formats.write import suffix_of  # noqa: PLC0415 - 30 ms that --help need not spend
@@ -177,6 +195,8 @@ def _names(config: Config) -> Iterator[tuple[str, str, str]]:
     yield "export", "out", config.export.out
     yield "train", "name", config.train.name
     yield "train", "out", config.train.out
+    for key in ("name", "set", "observed", "static", "second", "out"):
+        yield "compare", key, getattr(config.compare, key)
     if config.train.base is not None:
         yield "train", "base", config.train.base
 
@@ -214,6 +234,7 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
     yield "curate", "max_tokens", config.curate.max_tokens, 1, math.inf
     yield "curate", "max_repetition", config.curate.max_repetition, 0, 1
     yield from _training(config.train)
+    yield from _comparing(config.compare)
     if config.prm is not None:
         yield "prm", "context", config.prm.context, 1, math.inf
         yield "prm", "concurrency", config.prm.concurrency, 1, 100_000
@@ -224,13 +245,24 @@ def _training(train: TrainSettings) -> Iterator[tuple[str, str, float | None, fl
     """Give the numbers of `[train]`."""
     least: dict[str, float] = {"lora_alpha": 1e-6, "learning_rate": 1e-12, "max_length": 2}
     most: dict[str, float] = {"learning_rate": 10, "lora_rank": 65536, "weight_decay": 10}
-    counts = ("epochs", "batch_size", "micro_batch", "max_length", "lora_rank", "checkpoint_every")
+    counts = ("epochs", "steps", "batch_size", "micro_batch", "max_length", "lora_rank", "checkpoint_every")
     for key in (*counts, "lora_alpha", "learning_rate"):
         yield "train", key, getattr(train, key), least.get(key, 1), most.get(key, 1_000_000_000)
     yield "train", "warmup", train.warmup, 0, 1
     yield "train", "weight_decay", train.weight_decay, 0, most["weight_decay"]
     yield "train", "replay", train.replay, 0, 1000
     yield "train", "seed", train.seed, 0, 2**32 - 1
+
+
+def _comparing(compare: CompareSettings) -> Iterator[tuple[str, str, float | None, float, float]]:
+    """Give the numbers of `[compare]`."""
+    for seed in compare.seeds:
+        yield "compare", "seeds", seed, 0, 2**32 - 1
+    for share in compare.replay:
+        yield "compare", "replay", share, 0, 1000
+    yield "compare", "chains", compare.chains, 1, math.inf
+    yield "compare", "steps", compare.steps, 1, 1_000_000_000
+    yield "compare", "jobs", compare.jobs, 1, 1024
 
 
 def _each(table: str, amounts: Settings) -> Iterator[tuple[str, str, float | None, float, float]]:

@@ -306,6 +306,8 @@ class TrainSettings(Settings, frozen=True):
     """Names of the layers that get adapters; none means every linear layer but the head."""
     epochs: int = 5
     """How often each example is seen."""
+    steps: int | None = None
+    """Exactly so many steps in place of `epochs`: examples are gone through again and again until then."""
     learning_rate: float | None = None
     """The highest. None: 1e-5 for `full`; 1e-4 for `lora`, which wants about ten times as much."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -344,6 +346,54 @@ class TrainSettings(Settings, frozen=True):
     """`bfloat16` computes in it, over float32 weights. `auto`: bfloat16 on a CUDA card that has it, else float32."""
 
 
+class CompareSettings(Settings, frozen=True):
+    """`[compare]`: ways to choose questions, at equal budgets of chains and equal training steps, held against random.
+
+    What else an arm needs is said by the other tables: how models are asked, graded, taught, trained and evaluated.
+    """
+
+    name: str = "compare"
+    """What draws and trained models are named by: `NAME-ARM-SEED`. Other settings in one library need another name."""
+    arms: tuple[str, ...] = (
+        "random",
+        "easiest",
+        "hardest",
+        "static",
+        "answer_length",
+        "p_eval",
+        "p_c",
+        "p_c_reversed",
+        "transfer",
+        "pass_rate_band",
+        "wrong_uniform",
+    )
+    """See docs/compare.md."""
+    baseline: str = "random"
+    """The arm that every other one is held against, seed by seed, with the same replay."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """A seed decides an arm's choice, which answers are replayed, and the order of training."""
+    replay: tuple[float, ...] = (0.0, 1.0)
+    """Each arm is trained once for each of these, as `replay` in `[train]`."""
+    chains: int = 1000
+    """Verified chains per arm: the budget."""
+    steps: int | None = None
+    """Training steps of every arm. None: those that the largest replay takes with `epochs` of `[train]`."""
+    set: str = "test"
+    """The evaluation set on which the trained models are compared."""
+    observed: str = "eval"
+    """The evaluation set whose levels `p_eval` follows: not the one on which models are compared."""
+    static: str = "size"
+    """The column of the pool, a number, that `static` goes by."""
+    second: str = "second"
+    """Which of `[models]` gives the grades that `transfer` goes by."""
+    jobs: int = 1
+    """Trainings at a time, each in a process of its own with one thread."""
+    out: str = "compare"
+    """The folder that the trainings work in."""
+    keep_models: bool = False
+    """Keep the trained models' folders there; else each is removed when its answers are in the library."""
+
+
 class Config(Settings, frozen=True):
     """The whole of `gradatim.toml`. Paths in a file are relative to its folder."""
 
@@ -361,6 +411,7 @@ class Config(Settings, frozen=True):
     export: ExportSettings = ExportSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     train: TrainSettings = TrainSettings()
+    compare: CompareSettings = CompareSettings()
 
     def model(self, name: str) -> ModelSettings:
         """Return `[models.NAME]`. Raises `UsageError` saying how to add it."""

@@ -18,3 +18,8 @@ def folder(name: str) -> Path:
     if name not in MODELS:
         raise UsageError(f"There is no tiny model {name!r}. There are: {', '.join(MODELS)}.")
     return Path(__file__).parent / "weights" / name
+
+
+def named(text: str) -> str:
+    """Return the folder that `tiny:NAME` means in settings, and any other text as it is."""
+    return str(folder(text.removeprefix("tiny:"))) if text.startswith("tiny:") else text

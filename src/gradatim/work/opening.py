@@ -10,6 +10,7 @@ from gradatim.models.local import CONCURRENCY, LocalModel
 from gradatim.models.pace import EngineSettings
 from gradatim.prm.local import QwenLocalPRM
 from gradatim.prm.pooling import QwenPoolingPRM
+from gradatim.tiny import places
 
 if TYPE_CHECKING:
     from gradatim.config import BudgetSettings, ModelSettings, PrmSettings
@@ -31,12 +32,17 @@ def open_model(settings: ModelSettings) -> Endpoint | LocalModel:
         )
     return Endpoint(
         name=settings.model,
-        base_url=settings.base_url or "",
+        base_url=_url(settings.base_url or ""),
         api_key_env=settings.api_key_env,
         model=settings.served_as,
         stream=settings.stream,
         idle_timeout=settings.idle_timeout,
     )
+
+
+def _url(base_url: str) -> str:
+    """Return the URL to ask; for `tiny:teacher` that of a server which starts now."""
+    return places.teacher_url(base_url) if places.is_tiny(base_url) else base_url
 
 
 def engine_settings(settings: ModelSettings) -> EngineSettings:
