@@ -28,6 +28,7 @@ _HOMES = {
     "gradatim.stages.teach": ("teach", "TeachResult"),
     "gradatim.stages.curate": ("curate", "CurateResult"),
     "gradatim.stages.export": ("export", "ExportResult"),
+    "gradatim.stages.report": ("report", "ReportResult"),
     "gradatim.pipeline": ("run",),
     "gradatim.planning": ("plan",),
     "gradatim.config": (
@@ -43,6 +44,7 @@ _HOMES = {
         "TeachSettings",
         "CurateSettings",
         "ExportSettings",
+        "ReportSettings",
     ),
     "gradatim.models.endpoint": ("Endpoint",),
     "gradatim.models.pace": ("EngineSettings",),

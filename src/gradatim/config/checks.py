@@ -141,6 +141,7 @@ def _names(config: Config) -> Iterator[tuple[str, str, str]]:
         yield "prm", "model", config.prm.model
     yield "sample", "name", config.sample.name
     yield "export", "out", config.export.out
+    yield "report", "out", config.report.out
 
 
 def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, float]]:
