@@ -26,6 +26,7 @@ GROUPS = (
     ("Questions", ("init", "ingest")),
     ("Grades", ("attempt", "verify", "grade", "levels")),
     ("Chains", ("sample", "teach", "curate", "export")),
+    ("Evaluation", ("evaluate",)),
     ("All of it", ("run",)),
     ("Looking", ("status", "show", "query")),
     ("Trying it out", ("mock-server",)),
@@ -44,6 +45,7 @@ TABLES = (
     ("[teach]", config.TeachSettings),
     ("[curate]", config.CurateSettings),
     ("[export]", config.ExportSettings),
+    ("[evaluate]", config.EvaluateSettings),
 )
 
 CLI_HEAD = """\

@@ -108,11 +108,13 @@ def with_model(config: Config, table: str, options: dict[str, Any]) -> Config:
         models[chosen] = updated(
             models[chosen], concurrency=options.get("concurrency"), api_key_env=options.get("api_key_env")
         )
-    names = ("samples", "limit", "temperature", "max_tokens", "seed", "tries", "keep")
+    names = ("samples", "limit", "temperature", "top_p", "max_tokens", "seed", "tries", "keep", "by", "levels_of")
     stage = updated(
         stage,
         model=chosen,
         sets=list(options.get("sets") or ()) or None,
+        presets=list(options.get("presets") or ()) or None,
+        allow_overlap=options.get("allow_overlap") or None,
         **{name: options.get(name) for name in names if options.get(name) is not None},
     )
     budget = updated(

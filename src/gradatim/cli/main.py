@@ -14,7 +14,7 @@ import sys
 import click
 
 from gradatim import __version__
-from gradatim.cli import asking, choosing, deciding, looking, reading, reporting, running
+from gradatim.cli import asking, choosing, deciding, evaluating, looking, reading, reporting, running
 from gradatim.cli.context import Start
 from gradatim.cli.output import printable
 from gradatim.errors import GradatimError, SetupError, UsageError
@@ -52,6 +52,7 @@ for command in (
     asking.teach,
     choosing.curate,
     choosing.export,
+    evaluating.evaluate,
     reporting.report,
     running.run,
     looking.status,

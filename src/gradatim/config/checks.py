@@ -47,6 +47,7 @@ def check(config: Config, place: str) -> None:
             )
     _check_asking("attempt", config.attempt, config, wrong)
     _check_asking("teach", config.teach, config, wrong)
+    _check_asking("evaluate", config.evaluate, config, wrong)
     _check_method(config, wrong)
     prm = config.prm
     if prm is not None and prm.backend == "pooling" and not prm.base_url:
@@ -155,13 +156,14 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
         yield f"models.{name}", "idle_timeout", model.idle_timeout, 0.1, math.inf
         if model.price is not None:
             yield from _each(f"models.{name}.price", model.price)
-    for table, asking in (("attempt", config.attempt), ("teach", config.teach)):
+    for table, asking in (("attempt", config.attempt), ("teach", config.teach), ("evaluate", config.evaluate)):
         yield table, "temperature", asking.temperature, 0, 100
         yield table, "top_p", asking.top_p, 0, 1
         yield table, "max_tokens", asking.max_tokens, 1, math.inf
         yield table, "seed", asking.seed, 0, math.inf
         yield from _each(f"{table}.budget", asking.budget)
     yield "attempt", "samples", config.attempt.samples, 1, 100_000
+    yield "evaluate", "samples", config.evaluate.samples, 1, 100_000
     yield "attempt", "limit", config.attempt.limit, 1, math.inf
     yield "teach", "tries", config.teach.tries, 1, 100_000
     yield "verify", "deadline", config.verify.deadline, 0.1, math.inf

@@ -92,7 +92,7 @@ class BudgetSettings(Settings, frozen=True):
 
 
 class Asking(Settings, frozen=True):
-    """How a model is asked; common to `[attempt]` and `[teach]`."""
+    """How a model is asked; common to `[attempt]`, `[teach]` and `[evaluate]`."""
 
     model: str
     """Which of `[models]`."""
@@ -247,6 +247,31 @@ class ExportSettings(Settings, frozen=True):
     """Further columns; `model` is the teacher."""
 
 
+class EvaluateSettings(Asking, frozen=True):
+    """`[evaluate]`: how good a model is on evaluation sets, and how sure that is."""
+
+    model: str = "base"
+    """Which of `[models]`."""
+    sets: list[str] | None = None
+    """None: the sets of `presets`; where there are none either, all evaluation sets."""
+    presets: list[Literal["aime24", "aime25", "math500", "gpqa-diamond"]] = []
+    """Public sets, read from the Hugging Face hub where the library does not have them yet."""
+    samples: int | None = None
+    """Answers per question. None: 16 in a set of at most 100 questions, 4 in one of at most 1,000, else 1."""
+    temperature: float | None = 0.6
+    """Reasoning models repeat themselves when they are asked greedily; 0.6 is what their makers evaluate with."""
+    top_p: float | None = 0.95
+    """None sends none."""
+    max_tokens: int = 16384
+    """The most tokens of one answer, reasoning included. An answer that is cut off here is `undecided`."""
+    by: str = ""
+    """A column of the questions' source to break the figures down by: `subject`."""
+    levels_of: str | None = None
+    """Break down by the levels of this model. None: the evaluated model's own, or those of the one that is graded."""
+    allow_overlap: bool = False
+    """Evaluate on a pool, or on questions that were drawn, all the same; the result says so."""
+
+
 class ReportSettings(Settings, frozen=True):
     """`[report]`: one HTML file with what the library knows."""
 
@@ -277,6 +302,7 @@ class Config(Settings, frozen=True):
     teach: TeachSettings = TeachSettings()
     curate: CurateSettings = CurateSettings()
     export: ExportSettings = ExportSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
     report: ReportSettings = ReportSettings()
 
     def model(self, name: str) -> ModelSettings:

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-Bands = tuple[float, float]
-"""The two ends of an interval."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
@@ -189,12 +186,14 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """One model's accuracy on one group of questions."""
+    """One model's accuracy on one group of questions, over decided answers."""
 
     model: str
     value: float
     low: float
     high: float
+    at_least: float
+    """The same, if every undecided answer were wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +203,8 @@ class Difference:
     value: float
     low: float
     high: float
+    p: float
+    """Two-sided, of the paired randomisation test."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from gradatim import __version__
 from gradatim.config import ReportSettings
 from gradatim.errors import UsageError
 from gradatim.formats.write import Written, write_text
-from gradatim.library import draws, figures, grades
+from gradatim.library import counts, draws, grades
 from gradatim.reporting.page import render
 from gradatim.reporting.records import Figure, Missing, Report
 from gradatim.work import accuracies, sections, stories
@@ -88,9 +88,7 @@ def _scope(library: Library, settings: ReportSettings) -> _Scope:
     chosen = [draws.chosen_draw(library, settings.draw)] if settings.draw else draws.draws(library)
     there = grades.gradings(library)
     trained = [
-        row
-        for row in figures.trainings(library)
-        if settings.draw in (None, row[4]) and settings.model in (None, row[3])
+        row for row in counts.trainings(library) if settings.draw in (None, row[4]) and settings.model in (None, row[3])
     ]
     grading = _grading(library, settings, chosen, trained[-1][3] if trained else None)
     before = grading.model if grading else settings.model or (trained[-1][3] if trained else "")
@@ -174,7 +172,7 @@ def _gains(evaluations: Sequence[Evaluation]) -> list[Figure]:
 
 def _figures(library: Library, scope: _Scope, teaching: Sequence[Teaching]) -> list[Figure]:
     """Return what stands beside the gain: models, questions, the draw, the teacher's bill."""
-    sets = figures.set_counts(library)
+    sets = counts.set_counts(library)
     pool = sum(row[2] for row in sets if row[1] == "pool")
     held_out = sum(row[2] for row in sets if row[1] == "eval")
     found = [Figure(name="Base model", value=scope.before)] if scope.before else []
@@ -205,8 +203,8 @@ def _stories(library: Library, scope: _Scope, found: Sequence[accuracies.Found])
     own = [draw for draw in scope.draws if draw.grading == scope.grading.pk]
     told = stories.taught(library, cast, own[-1]) if own else []
     for one in found:
-        if one.before is not None and one.after is not None:
-            told += stories.held_out(library, cast, one.before, one.after)
+        if one.pair is not None:
+            told += stories.held_out(library, cast, *one.pair)
     return tuple(told)
 
 
@@ -227,12 +225,12 @@ def _with_missing(page: Report, scope: _Scope) -> Report:
         (not page.teaching, "The teacher's work", "no chain was asked for", f"gradatim teach {name}"),
         (not page.lengths, "Lengths", "no answer has a count of tokens", "gradatim attempt"),
         (not page.curves, "Loss", "nothing is trained", f"gradatim train {name}"),
-        (not page.evaluations, "Accuracy", "nothing is evaluated", "gradatim evaluate SET --model NAME"),
+        (not page.evaluations, "Accuracy", "nothing is evaluated", "gradatim evaluate --set SET --model NAME"),
         (
             bool(page.evaluations) and not compared,
             "Before and after",
             "no set has answers of a model and of what it was trained to",
-            "gradatim evaluate SET --model NAME, for both",
+            "gradatim evaluate --set SET --model NAME, for both",
         ),
         (
             not page.stories,

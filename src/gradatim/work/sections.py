@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gradatim.config import SampleSettings
-from gradatim.library import draws, figures, grades, questions
+from gradatim.library import counts, draws, grades, questions
 from gradatim.method.levels import LEVELS
 from gradatim.method.mix import Mix, observed_mix, parse_mix, quotas
 from gradatim.method.stats import wilson
@@ -49,7 +49,7 @@ def sets(library: Library) -> tuple[SetCount, ...]:
     """The sets of questions."""
     return tuple(
         SetCount(name=name, purpose=purpose, questions=count, excluded=excluded)
-        for name, purpose, count, excluded in figures.set_counts(library)
+        for name, purpose, count, excluded in counts.set_counts(library)
     )
 
 
@@ -58,7 +58,7 @@ def histograms(library: Library, gradings: Sequence[GradingRow]) -> tuple[Histog
     return tuple(
         Histogram(model=one.model, rule=one.rule, cuts=_cuts(one), grading=one.id, lines=lines)
         for one in gradings
-        if (lines := tuple(_level(*row) for row in figures.graded_levels(library, one.pk)))
+        if (lines := tuple(_level(*row) for row in counts.graded_levels(library, one.pk)))
     )
 
 
@@ -134,10 +134,10 @@ def _weights(library: Library, draw: Draw, grading: GradingRow) -> Sequence[floa
 def scores(library: Library) -> tuple[ScoreSplit, ...]:
     """Each PRM's mean step scores of each model's attempts, by outcome."""
     reasons: dict[tuple[str, str], list[tuple[str, int]]] = {}
-    for model, prm, reason, count in figures.unscored(library):
+    for model, prm, reason, count in counts.unscored(library):
         reasons.setdefault((model, prm), []).append((reason, count))
     found = []
-    for (model, prm), rows in itertools.groupby(figures.score_bins(library), key=lambda row: (row[0], row[1])):
+    for (model, prm), rows in itertools.groupby(counts.score_bins(library), key=lambda row: (row[0], row[1])):
         lines = [
             _score_line(outcome or UNKNOWN, list(group))
             for outcome, group in itertools.groupby(rows, key=lambda row: row[2])
@@ -148,7 +148,7 @@ def scores(library: Library) -> tuple[ScoreSplit, ...]:
 
 
 def _score_line(outcome: str, rows: list[Row]) -> ScoreLine:
-    counts = [0] * figures.BINS
+    counts = [0] * counts.BINS
     for row in rows:
         counts[row[3]] += row[4]
     total = sum(counts)
@@ -159,7 +159,7 @@ def _score_line(outcome: str, rows: list[Row]) -> ScoreLine:
 
 def teaching(library: Library, there: Sequence[Draw]) -> tuple[Teaching, ...]:
     """What the chains of each draw took that a teacher has worked on."""
-    return tuple(_teaching(library, draw, rows) for draw in there if (rows := figures.teaching(library, draw)))
+    return tuple(_teaching(library, draw, rows) for draw in there if (rows := counts.teaching(library, draw)))
 
 
 def _teaching(library: Library, draw: Draw, rows: list[Row]) -> Teaching:
@@ -171,7 +171,7 @@ def _teaching(library: Library, draw: Draw, rows: list[Row]) -> Teaching:
             reasons[reason] = reasons.get(reason, 0) + count
     return Teaching(
         draw=draw.name,
-        teachers=tuple(figures.teachers(library, draw)),
+        teachers=tuple(counts.teachers(library, draw)),
         lines=tuple(_yield(*row) for row in [*rows, (*total, sum(row[5] for row in rows))]),
         not_kept=tuple(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
     )
@@ -198,11 +198,11 @@ def lengths(library: Library, there: Sequence[Draw]) -> tuple[LengthLine, ...]:
     """The lengths of base models' answers by outcome, of kept chains by level, of evaluated answers by outcome."""
     lines = []
     for role, words in (("base", "answers"), ("eval", "evaluated")):
-        rows = figures.answer_lengths(library, role)
+        rows = counts.answer_lengths(library, role)
         for (model, outcome), group in itertools.groupby(rows, key=lambda row: (row[0], row[1])):
             lines.append(_length(f"{model}, {words}", outcome or UNKNOWN, ((row[2], row[3]) for row in group)))
     for draw in there:
-        for level, group in itertools.groupby(figures.chain_lengths(library, draw), key=lambda row: row[0]):
+        for level, group in itertools.groupby(counts.chain_lengths(library, draw), key=lambda row: row[0]):
             lines.append(_length(f"{draw.name}, kept chains", f"level {level}", ((row[1], row[2]) for row in group)))
     return tuple(line for line in lines if line is not None)
 
@@ -247,9 +247,9 @@ def curves(library: Library, draw: str | None) -> tuple[Curve, ...]:
             done=done,
             points=tuple(
                 LossPoint(step=step, epoch=epoch, loss=loss, learning_rate=rate, tokens=tokens)
-                for step, epoch, loss, rate, tokens in figures.loss_curve(library, pk, POINTS)
+                for step, epoch, loss, rate, tokens in counts.loss_curve(library, pk, POINTS)
             ),
         )
-        for pk, id_, model, base, of_draw, chains, replayed, steps, done in figures.trainings(library)
+        for pk, id_, model, base, of_draw, chains, replayed, steps, done in counts.trainings(library)
         if draw is None or of_draw == draw
     )

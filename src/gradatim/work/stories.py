@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gradatim.library import attempts, evaluations, figures, questions
+from gradatim.library import attempts, counts, evaluations, questions
 from gradatim.method.draw import ordered
 from gradatim.reporting.records import Answer, Step, Story, Text
 from gradatim.types import Outcome, Role
@@ -52,7 +52,7 @@ class Cast:
 def taught(library: Library, cast: Cast, draw: Draw) -> list[Story]:
     """At most one question of each level whose chain was kept."""
     by_level: dict[int, dict[str, Row]] = {}
-    for row in figures.kept_chains(library, draw):
+    for row in counts.kept_chains(library, draw):
         by_level.setdefault(row[0], {})[row[1]] = row
     found = []
     for level, rows in sorted(by_level.items()):
@@ -107,7 +107,7 @@ def _first(
 
 def _any(library: Library, settings: Sequence[int], question: int, outcome: Outcome) -> int | None:
     for setting in settings:
-        found = figures.first_attempt(library, setting, question, outcome)
+        found = counts.first_attempt(library, setting, question, outcome)
         if found is not None:
             return found
     return None
@@ -132,7 +132,7 @@ def _story(
 
 
 def _answer(library: Library, attempt: int, prm: int | None) -> Answer:
-    model, outcome, thinking, answer, tokens, score, steps = figures.whole_attempt(library, attempt, prm)
+    model, outcome, thinking, answer, tokens, score, steps = counts.whole_attempt(library, attempt, prm)
     shown = _steps(answer, steps)
     return Answer(
         model=model,
