@@ -1,10 +1,19 @@
 // The plots. Each function takes records of the report and gives a function from a width to an SVG.
 
+// The base model and the trained model have one colour each wherever they stand beside another.
 const COLOURS = ["var(--c2)", "var(--c1)", "var(--c3)", "var(--c4)", "var(--c5)", "var(--c6)"];
 const SHAPES = ["circle", "square", "triangle", "diamond", "star", "wye"];
 const LEVELS = [0, 1, 2, 3, 4, 5];
 const STYLE = { fontSize: "12px", fontFamily: "inherit", overflow: "visible" };
 const TIP = { fontSize: 12, fontFamily: "inherit" };
+
+function lookOf(model) {
+  if (model === report.model) return 0;
+  if (model === report.after) return 1;
+  const others = [...new Set(report.evaluations.flatMap((one) => one.samples.map(([name]) => name)))]
+    .filter((name) => name !== report.model && name !== report.after);
+  return 2 + (Math.max(0, others.indexOf(model)) % (COLOURS.length - 2));
+}
 
 function levelsPlot(histogram, top) {
   const known = histogram.lines.filter((line) => line.level !== null);
@@ -79,11 +88,12 @@ function scorePlot(split) {
     outcome: line.outcome, low: bin / bins, high: (bin + 1) / bins, attempts, share: (100 * attempts) / line.attempts,
   })));
   const outcomes = split.lines.map((line) => line.outcome);
+  const top = Math.max(...rows.map((row) => row.share));
   const colour = (outcome) => ({ correct: "var(--c1)", wrong: "var(--c2)" })[outcome] || "var(--c5)";
   return (width) => Plot.plot({
     width, height: 60 + 120 * outcomes.length, marginLeft: 44, marginRight: 78, marginBottom: 38, style: STYLE,
     x: { domain: [0, 1], label: "Mean step score of an attempt", labelAnchor: "center", labelArrow: "none", tickSize: 0 },
-    y: { label: "Attempts, %", ticks: 3, tickSize: 0 },
+    y: { domain: [0, 1.25 * top], label: "Attempts, %", ticks: 3, tickSize: 0 },
     fy: { domain: outcomes, label: null, padding: 0.14 },
     marks: [
       Plot.gridY({ ticks: 3, stroke: "var(--line)", strokeOpacity: 1 }),
@@ -93,8 +103,7 @@ function scorePlot(split) {
       }),
       Plot.ruleX(split.lines, { fy: "outcome", x: "mean", stroke: "var(--ink)", strokeDasharray: "3 3" }),
       Plot.text(split.lines, {
-        fy: "outcome", x: "mean", frameAnchor: "top", text: (line) => `mean ${line.mean.toFixed(2)}`,
-        textAnchor: (line) => (line.mean > 0.7 ? "end" : "start"), dx: 0, dy: -4, stroke: "var(--page)", fill: "var(--ink)",
+        fy: "outcome", x: "mean", y: 1.17 * top, text: (line) => `mean ${line.mean.toFixed(2)}`, textAnchor: "start", dx: 5,
       }),
       Plot.ruleY([0], { stroke: "var(--soft)" }),
     ],
@@ -138,19 +147,21 @@ function amountPlot(lines, key, label, format) {
 }
 
 function lengthPlot(lines, domain) {
+  const few = [1, 2, 5].flatMap((first) => d3.range(0, 8).map((power) => first * 10 ** power));
+  const ticks = domain[1] / domain[0] < 10 ? d3.ticks(...domain, 4) : few.filter((tick) => tick >= domain[0] && tick <= domain[1]);
   return (width) => Plot.plot({
-    width, height: 46 + 24 * lines.length, marginLeft: 78, marginRight: 16, marginBottom: 36, style: STYLE,
-    x: { type: "log", domain, label: "Tokens written", labelAnchor: "center", labelArrow: "none", ticks: 5, tickFormat: count, tickSize: 0 },
+    width, height: 56 + 32 * lines.length, marginLeft: 78, marginRight: 16, marginBottom: 36, style: STYLE,
+    x: { type: "log", domain, label: "Tokens written", labelAnchor: "center", labelArrow: "none", ticks, tickFormat: count, tickSize: 0 },
     y: { domain: lines.map((line) => line.what), label: null, tickSize: 0 },
     marks: [
-      Plot.gridX({ ticks: 5, stroke: "var(--line)", strokeOpacity: 1 }),
+      Plot.gridX({ ticks, stroke: "var(--line)", strokeOpacity: 1 }),
       Plot.ruleY(lines, { y: "what", x1: "p5", x2: "p95", stroke: "var(--c1)", strokeWidth: 1.5 }),
       Plot.ruleY(lines, { y: "what", x1: "p25", x2: "p75", stroke: "var(--c1)", strokeWidth: 7, strokeOpacity: 0.45 }),
       Plot.dot(lines, {
         y: "what", x: "p50", r: 4.5, fill: "var(--c1)", tip: TIP,
         title: (line) => `${line.group}, ${line.what}: half within ${count(line.p25)} to ${count(line.p75)} tokens, median ${count(line.p50)} (${count(line.answers)} answers)`,
       }),
-      Plot.text(lines, { y: "what", x: "p50", text: (line) => count(line.p50), dy: -11 }),
+      Plot.text(lines, { y: "what", x: "p50", text: (line) => count(line.p50), dy: -12 }),
     ],
   });
 }
@@ -158,7 +169,7 @@ function lengthPlot(lines, domain) {
 function lossPlot(curves) {
   const points = curves.flatMap((curve, at) => curve.points.map((point) => ({ ...point, at, model: curve.model })));
   const ends = curves.map((curve, at) => ({ ...curve.points[curve.points.length - 1], at, model: curve.model }));
-  const colour = (row) => (curves.length === 1 ? "var(--c1)" : COLOURS[row.at % COLOURS.length]);
+  const colour = (row) => (curves.length === 1 ? "var(--c1)" : COLOURS[(row.at + 1) % COLOURS.length]);
   return (width) => Plot.plot({
     width, height: 280, marginLeft: 46, marginRight: Math.min(170, width / 4), marginBottom: 38, style: STYLE,
     x: { label: "Training step", labelAnchor: "center", labelArrow: "none", ticks: 6, tickSize: 0 },
@@ -182,18 +193,18 @@ function lossPlot(curves) {
 // Rows of several models: each row is a facet, in which the models stand one below the other.
 function rowFacets(lines, perRow) {
   const names = lines.map((line) => line.label);
-  return { domain: names, label: null, padding: 0.12, height: 52 + lines.length * (16 * perRow + 12) };
+  return { domain: names, label: null, padding: 0, height: 46 + lines.length * (16 * perRow + 16) };
 }
 
 function accuracyPlot(lines, models) {
   const facets = rowFacets(lines, models.length);
-  const rows = lines.flatMap((line) => line.models.map((one) => ({ ...one, label: line.label, at: models.indexOf(one.model) })));
+  const rows = lines.flatMap((line) => line.models.map((one) => ({ ...one, label: line.label, at: lookOf(one.model) })));
   return (width) => Plot.plot({
     width, height: facets.height, marginLeft: 92, marginRight: 40, marginBottom: 38, marginTop: 6, style: STYLE,
     x: { domain: [0, 100], label: "Accuracy, %", labelAnchor: "center", labelArrow: "none", ticks: 5, tickSize: 0 },
-    y: { domain: models, axis: null, padding: 0.3 },
+    y: { domain: models, axis: null, padding: 0.75 },
     fy: { domain: facets.domain, label: null, padding: facets.padding, axis: "left", tickFormat: shortened },
-    symbol: { domain: models, range: SHAPES },
+    symbol: { domain: models, range: models.map((model) => SHAPES[lookOf(model)]) },
     marks: [
       Plot.gridX({ ticks: 5, stroke: "var(--line)", strokeOpacity: 1 }),
       Plot.ruleY(rows, {
@@ -210,12 +221,11 @@ function accuracyPlot(lines, models) {
   });
 }
 
-function gainPlot(lines, models) {
+function gainPlot(lines, models, most) {
   const facets = rowFacets(lines, models.length);
   const rows = lines.filter((line) => line.difference).map((line) => ({ ...line.difference, label: line.label }));
-  const most = Math.max(5, ...rows.flatMap((row) => [Math.abs(100 * row.low), Math.abs(100 * row.high)]));
   return (width) => Plot.plot({
-    width, height: facets.height, marginLeft: 10, marginRight: 46, marginBottom: 38, marginTop: 6, style: STYLE,
+    width, height: facets.height, marginLeft: 24, marginRight: 46, marginBottom: 38, marginTop: 6, style: STYLE,
     x: { domain: [-most, most], label: "Gain, points", labelAnchor: "center", labelArrow: "none", ticks: 5, tickSize: 0 },
     fy: { domain: facets.domain, label: null, padding: facets.padding, axis: null },
     marks: [

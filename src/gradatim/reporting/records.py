@@ -240,6 +240,8 @@ class Evaluation:
     after: str | None
     lines: tuple[AccuracyLine, ...]
     flow: Flow | None
+    trained_on: int | None
+    """Questions that a model may have been trained on; None where the set is held out from all of them."""
     undecided: tuple[tuple[str, int], ...]
     """Model, and attempts that no checker could decide."""
 
@@ -309,6 +311,8 @@ class Report:
     """Gradatim's."""
     model: str
     """The graded model that the report is about."""
+    after: str | None
+    """What it was trained to."""
     figures: tuple[Figure, ...]
     sets: tuple[SetCount, ...]
     histograms: tuple[Histogram, ...]

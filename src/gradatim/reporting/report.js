@@ -96,22 +96,23 @@ function scores() {
 function teaching() {
   if (!report.teaching.length) return null;
   const one = (draw) => {
-    const lines = draw.lines;
+    const lines = draw.lines.map((line) => ({ ...line, cost_per_1000: line.cost_per_chain === null ? null : 1000 * line.cost_per_chain }));
+    const some = lines.some((line) => line.kept);
     const costly = lines.some((line) => line.cost_per_chain !== null);
     const rows = lines.map((line) => [levelName(line.level === null ? "all" : line.level), count(line.attempts), count(line.correct),
       `${percent(line.share)} (${percent(line.low)} to ${percent(line.high)})`, count(line.kept), count(line.tokens),
-      count(line.tokens_per_chain), number(line.cost), number(line.cost_per_chain)]);
+      count(line.tokens_per_chain), number(line.cost), number(line.cost_per_1000)]);
     const not = draw.not_kept.map(([reason, attempts]) => `${count(attempts)} ${reason}`).join(", ");
     return element("figure", null,
       named(draw.draw, `taught by ${draw.teachers.join(", ")}`),
       element("div", { class: "grid" },
         plot(`Share of the teacher's answers that are correct: ${rows.map((row) => `${row[0]} ${row[3]}`).join("; ")}.`, yieldPlot(lines)),
-        plot(`Tokens per kept chain: ${rows.map((row) => `${row[0]} ${row[6]}`).join(", ")}.`, amountPlot(lines, "tokens_per_chain", "Tokens written per kept chain", count)),
-        costly ? plot(`Cost per kept chain: ${rows.map((row) => `${row[0]} ${row[8]}`).join(", ")}.`, amountPlot(lines, "cost_per_chain", "Cost per kept chain, in the price's currency", number)) : null),
+        some ? plot(`Tokens per kept chain: ${rows.map((row) => `${row[0]} ${row[6]}`).join(", ")}.`, amountPlot(lines, "tokens_per_chain", "Tokens written per kept chain", count)) : null,
+        costly ? plot(`Cost per 1,000 kept chains: ${rows.map((row) => `${row[0]} ${row[8]}`).join(", ")}.`, amountPlot(lines, "cost_per_1000", "Cost per 1,000 kept chains", number)) : null),
       not ? element("figcaption", null, `Not kept: ${not}.`) : null,
-      asTable(`Draw ${draw.draw}`, ["level", "answers", "correct", "share (95 % interval)", "kept", "tokens", "tokens per chain", "cost", "cost per chain"], rows));
+      asTable(`Draw ${draw.draw}`, ["level", "answers", "correct", "share (95 % interval)", "kept", "tokens", "tokens per chain", "cost", "cost per 1,000 chains"], rows));
   };
-  return section("teaching", "The teacher's work", "What a chain takes at each level: how many of the teacher's answers are correct (with the 95 % interval), and the tokens and money that all its answers took, per chain that was kept.",
+  return section("teaching", "The teacher's work", "What a chain takes at each level: how many of the teacher's answers are correct (with the 95 % interval), and the tokens and money (in the currency of the price that was set) that all its answers took, per chain that was kept.",
     report.teaching.map(one));
 }
 
@@ -158,25 +159,36 @@ function accuracy() {
     const rows = lines.map((line) => [line.label, count(line.questions), ...models.map((model) => cell(line, model)), ...(compared ? [gain(line)] : [])]);
     const words = (what) => rows.map((row) => `${row[0]}: ${what(row)}`).join("; ");
     const symbol = (at) => swatch([["path", { d: d3.symbol(d3[`symbol${SHAPES[at][0].toUpperCase()}${SHAPES[at].slice(1)}`], 60)(), transform: "translate(8 7)", fill: COLOURS[at] }]]);
+    const most = Math.max(5, ...lines.flatMap((line) => (line.difference ? [Math.abs(100 * line.difference.low), Math.abs(100 * line.difference.high)] : [])));
     const kinds = ["all", "level", "source"].filter((kind) => lines.some((line) => line.kind === kind));
     const titles = { all: "All questions", level: `By level for ${report.model}`, source: "By source" };
     return element("figure", null,
       named(evaluation.set, evaluation.samples.map(([model, samples]) => `${samples} ${samples === 1 ? "sample" : "samples"} per question of ${model}`).join(", ")),
-      keys(models.map((model, at) => [symbol(at), `${model}${part(model)}`])),
+      keys(models.map((model) => [symbol(lookOf(model)), `${model}${part(model)}`])),
+      evaluation.trained_on === null ? null : element("p", { class: "warning" }, `Not held out: ${count(evaluation.trained_on)} of its questions were drawn to train on, which flatters a trained model.`),
       kinds.map((kind) => {
         const own = lines.filter((line) => line.kind === kind);
         return element("div", null,
           kinds.length > 1 ? element("h3", null, titles[kind]) : null,
           element("div", { class: compared ? "wide split" : "wide" },
             plot(`Accuracy on ${evaluation.set}, ${titles[kind].toLowerCase()}: ${words((row) => models.map((model, at) => `${model} ${row[2 + at]}`).join(", "))}.`, accuracyPlot(own, models)),
-            compared ? plot(`Gain in points: ${words((row) => row[row.length - 1])}.`, gainPlot(own, models)) : null));
+            compared ? plot(`Gain in points: ${words((row) => row[row.length - 1])}.`, gainPlot(own, models, most)) : null));
       }),
       flow(evaluation),
-      evaluation.undecided.length ? element("figcaption", null, `Attempts that no checker could decide, and that count nowhere: ${evaluation.undecided.map(([model, attempts]) => `${count(attempts)} of ${model}`).join(", ")}.`) : null,
+      undecided(evaluation),
       asTable(`Accuracy on ${evaluation.set}, with 95 % intervals`, head, rows));
   };
   return section("accuracy", "Accuracy", "The share of questions that each model answers correctly, averaged over its samples. Lines are 95 % intervals over questions; the gain is taken question by question, so its interval is narrower than the two models' would suggest.",
     report.evaluations.map(one));
+}
+
+function undecided(evaluation) {
+  if (!evaluation.undecided.length) return null;
+  const models = evaluation.undecided.map(([model, attempts]) => {
+    const all = evaluation.lines[0].models.find((one) => one.model === model);
+    return `${count(attempts)} of ${model}${all ? ` (accuracy at least ${percent(all.at_least)})` : ""}`;
+  });
+  return element("figcaption", null, `Undecided answers, cut off or beyond a checker, are left out: ${models.join(", ")}.`);
 }
 
 function flow(evaluation) {
@@ -214,9 +226,13 @@ function answer(title, one) {
   return element("div", null,
     element("h4", null, title, element("span", { class: "more" }, ` · ${facts.filter(Boolean).join(", ")}`)),
     element("div", { class: "panel", tabindex: "0", role: "group", "aria-label": title },
-      one.thinking.text ? element("div", { class: "said thinking", dir: "auto" }, one.thinking.text, left(one.thinking.left_out)) : null,
-      scored ? element("div", { class: "steps" }, one.steps.map(step)) : one.steps.map((part) => element("div", { class: "said", dir: "auto" }, part.text.trim())),
+      one.thinking.text ? element("div", { class: "thinking" }, paragraphs(one.thinking.text), left(one.thinking.left_out)) : null,
+      scored ? element("div", { class: "steps" }, one.steps.map(step)) : one.steps.map((part) => paragraphs(part.text)),
       left(one.left_out)));
+}
+
+function paragraphs(text) {
+  return text.trim().split(/\n\s*\n/).map((part) => element("p", { class: "said", dir: "auto" }, part));
 }
 
 function step(one) {

@@ -74,6 +74,8 @@ class _Scope:
     """What a report is about."""
 
     draws: tuple[Draw, ...]
+    main: Draw | None
+    """The one that was trained on, else the newest that is finished, else the newest."""
     left_out: int
     """Older draws."""
     grading: GradingRow | None
@@ -95,8 +97,13 @@ def _scope(library: Library, settings: ReportSettings) -> _Scope:
     newest = {(one.model, one.rule): one for one in there}
     others = [one for one in reversed(newest.values()) if grading is None or one.pk != grading.pk]
     after = settings.after or next((row[2] for row in reversed(trained) if row[3] == before), None)
+    shown = chosen[-SHOWN:]
+    main = _main(library, chosen, [row[4] for row in trained if row[3] == before])
+    if main is not None and main not in shown:
+        shown = [main, *shown[1:]]
     return _Scope(
-        draws=tuple(chosen[-SHOWN:]),
+        draws=tuple(shown),
+        main=main,
         left_out=max(0, len(chosen) - SHOWN),
         grading=grading,
         gradings=((grading, *others) if grading else ())[:SHOWN],
@@ -120,22 +127,32 @@ def _grading(library: Library, settings: ReportSettings, chosen: Sequence[Draw],
     return next((one for one in reversed(there) if one.model == base), there[-1])
 
 
+def _main(library: Library, chosen: Sequence[Draw], trained_on: Sequence[str | None]) -> Draw | None:
+    by_name = {draw.name: draw for draw in chosen}
+    finished = [draw.name for draw in chosen if any(row[2] for row in draws.chain_counts(library, draw))]
+    for name in (*reversed(trained_on), *reversed(finished), *reversed(by_name)):
+        if name in by_name:
+            return by_name[name]
+    return None
+
+
 def _report(library: Library, settings: ReportSettings, scope: _Scope) -> Report:
     found = accuracies.evaluated(library, scope.grading, scope.before, scope.after)
     evaluations = tuple(one.shown for one in found)
-    teaching = sections.teaching(library, scope.draws)
+    teaching = sections.teaching(library, scope.draws, scope.main)
     page = Report(
         title=settings.title or _title(scope),
         version=__version__,
         model=scope.before,
+        after=scope.after,
         figures=(*_gains(evaluations), *_figures(library, scope, teaching)),
         sets=sections.sets(library),
         histograms=sections.histograms(library, scope.gradings),
         moves=sections.moves(library, scope.gradings),
         draws=sections.mixes(library, scope.draws),
-        scores=sections.scores(library),
+        scores=sections.scores(library, scope.before),
         teaching=teaching,
-        lengths=sections.lengths(library, scope.draws),
+        lengths=sections.lengths(library, scope.draws, scope.before),
         curves=sections.curves(library, settings.draw),
         evaluations=evaluations,
         stories=_stories(library, scope, found),
@@ -155,15 +172,15 @@ def _gains(evaluations: Sequence[Evaluation]) -> list[Figure]:
     gains = []
     for one in evaluations:
         line = one.lines[0] if one.lines else None
-        if line is None or line.difference is None:
+        if line is None or line.difference is None or one.trained_on is not None:
             continue
         before, after, gain = line.models[0], line.models[1], line.difference
         gains.append(
             Figure(
                 name=f"Accuracy gained on {one.set}",
                 value=f"{100 * gain.value:+.1f} points",
-                note=f"95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}; {before.value:.1%} before, "
-                f"{after.value:.1%} after, {line.questions:,} questions",
+                note=f"95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}; {100 * before.value:.1f} % "
+                f"before, {100 * after.value:.1f} % after, {line.questions:,} questions",
                 main=True,
             )
         )
@@ -178,12 +195,10 @@ def _figures(library: Library, scope: _Scope, teaching: Sequence[Teaching]) -> l
     found = [Figure(name="Base model", value=scope.before)] if scope.before else []
     found += [Figure(name="Trained model", value=scope.after)] if scope.after else []
     found.append(Figure(name="Questions in pools", value=f"{pool:,}", note=f"{held_out:,} in evaluation sets"))
-    if scope.draws:
-        newest = scope.draws[-1]
-        found.append(Figure(name=f"Draw {newest.name}", value=f"{sum(newest.quotas.values()):,}", note=newest.mix))
-        for one in teaching:
-            if one.draw == newest.name:
-                found += _bill(one)
+    if scope.main is not None:
+        size = f"{sum(scope.main.quotas.values()):,}"
+        found.append(Figure(name=f"Draw {scope.main.name}", value=f"{size} questions", note=scope.main.mix))
+        found += [figure for one in teaching if one.draw == scope.main.name for figure in _bill(one)]
     return found
 
 
@@ -200,8 +215,7 @@ def _stories(library: Library, scope: _Scope, found: Sequence[accuracies.Found])
     if scope.grading is None:
         return ()
     cast = stories.Cast(grading=scope.grading, after=scope.after)
-    own = [draw for draw in scope.draws if draw.grading == scope.grading.pk]
-    told = stories.taught(library, cast, own[-1]) if own else []
+    told = stories.taught(library, cast, scope.main) if scope.main else []
     for one in found:
         if one.pair is not None:
             told += stories.held_out(library, cast, *one.pair)
@@ -210,7 +224,7 @@ def _stories(library: Library, scope: _Scope, found: Sequence[accuracies.Found])
 
 def _with_missing(page: Report, scope: _Scope) -> Report:
     """Say which sections have no data, and what would give it."""
-    name = scope.draws[-1].name if scope.draws else "DRAW"
+    name = scope.main.name if scope.main else "DRAW"
     compared = any(one.after for one in page.evaluations)
     table = (
         (not page.histograms, "Levels", "nothing is graded", "gradatim attempt; gradatim verify; gradatim grade"),

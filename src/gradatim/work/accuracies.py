@@ -86,8 +86,17 @@ def _shown(
         after=models[1] if models else None,
         lines=tuple(line for line in lines if line.models),
         flow=_flow(library, pair) if pair else None,
+        trained_on=_trained_on(library, chosen),
         undecided=tuple((one.setting.model, one.undecided) for one in chosen if one.undecided),
     )
+
+
+def _trained_on(library: Library, chosen: Sequence[Evaluation]) -> int | None:
+    """Return how many questions one of the models may have been trained on; None where the set is held out."""
+    found = [evaluations.overlap(library, one.set, one.setting.model) for one in chosen]
+    if chosen[0].set.purpose == "eval" and all(one.clean for one in found):
+        return None
+    return max(one.drawn + one.near_drawn for one in found)
 
 
 def _of(rows: Mapping[str, Sequence[Answered]], names: Mapping[int, str], name: str) -> dict[str, list[Answered]]:

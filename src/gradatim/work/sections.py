@@ -82,12 +82,12 @@ def moves(library: Library, gradings: Sequence[GradingRow]) -> Moves | None:
     second = next((one for one in gradings if one.model != first.model), None)
     if second is None:
         return None
-    counts = tuple((row[0], row[1], row[2]) for row in grades.moves(library, first, second))
-    total = sum(count for _, _, count in counts)
+    cells = tuple((row[0], row[1], row[2]) for row in grades.moves(library, first, second))
+    total = sum(count for _, _, count in cells)
     if not total:
         return None
-    changed = sum(count for one, other, count in counts if one != other)
-    return Moves(first=first.model, second=second.model, counts=counts, questions=total, changed=changed)
+    changed = sum(count for one, other, count in cells if one != other)
+    return Moves(first=first.model, second=second.model, counts=cells, questions=total, changed=changed)
 
 
 def mixes(library: Library, there: Sequence[Draw]) -> tuple[DrawMix, ...]:
@@ -126,13 +126,13 @@ def _weights(library: Library, draw: Draw, grading: GradingRow) -> Sequence[floa
     if isinstance(mix, Mix):
         return mix.weights
     of_set = next(one for one in questions.sets(library) if one.name == mix.set_name)
-    counts = grades.histogram(library, grading, of_set.pk)
-    known = {level: count for level, count in counts.items() if level is not None}
+    histogram = grades.histogram(library, grading, of_set.pk)
+    known = {level: count for level, count in histogram.items() if level is not None}
     return observed_mix(known, mix.set_name, settings.easy).weights
 
 
-def scores(library: Library) -> tuple[ScoreSplit, ...]:
-    """Each PRM's mean step scores of each model's attempts, by outcome."""
+def scores(library: Library, before: str) -> tuple[ScoreSplit, ...]:
+    """Each PRM's mean step scores of each model's attempts, by outcome; the report's own model comes first."""
     reasons: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for model, prm, reason, count in counts.unscored(library):
         reasons.setdefault((model, prm), []).append((reason, count))
@@ -144,22 +144,26 @@ def scores(library: Library) -> tuple[ScoreSplit, ...]:
         ]
         none = tuple(reasons.get((model, prm), ()))
         found.append(ScoreSplit(model=model, prm=prm, lines=tuple(lines), unscored=none))
-    return tuple(found)
+    return tuple(sorted(found, key=lambda one: one.model != before))
 
 
 def _score_line(outcome: str, rows: list[Row]) -> ScoreLine:
-    counts = [0] * counts.BINS
+    bins = [0] * counts.BINS
     for row in rows:
-        counts[row[3]] += row[4]
-    total = sum(counts)
+        bins[row[3]] += row[4]
+    total = sum(bins)
     return ScoreLine(
-        outcome=outcome, attempts=total, mean=round(sum(row[5] for row in rows) / total, 6), counts=tuple(counts)
+        outcome=outcome, attempts=total, mean=round(sum(row[5] for row in rows) / total, 6), counts=tuple(bins)
     )
 
 
-def teaching(library: Library, there: Sequence[Draw]) -> tuple[Teaching, ...]:
-    """What the chains of each draw took that a teacher has worked on."""
-    return tuple(_teaching(library, draw, rows) for draw in there if (rows := counts.teaching(library, draw)))
+def teaching(library: Library, there: Sequence[Draw], main: Draw | None) -> tuple[Teaching, ...]:
+    """What the chains of each draw took: of those that have some, and of the main one while it has none yet.
+
+    A teacher's answer counts in each draw that has its question, whichever draw it was asked for.
+    """
+    found = (_teaching(library, draw, rows) for draw in there if (rows := counts.teaching(library, draw)))
+    return tuple(one for one in found if one.lines[-1].kept or (main and one.draw == main.name))
 
 
 def _teaching(library: Library, draw: Draw, rows: list[Row]) -> Teaching:
@@ -194,11 +198,11 @@ def _yield(level: int | None, attempts: int, correct: int, tokens: int, cost: fl
     )
 
 
-def lengths(library: Library, there: Sequence[Draw]) -> tuple[LengthLine, ...]:
-    """The lengths of base models' answers by outcome, of kept chains by level, of evaluated answers by outcome."""
+def lengths(library: Library, there: Sequence[Draw], before: str) -> tuple[LengthLine, ...]:
+    """The lengths of attempts by outcome, the report's own model first, and of kept chains by level."""
     lines = []
-    for role, words in (("base", "answers"), ("eval", "evaluated")):
-        rows = counts.answer_lengths(library, role)
+    for role, words in (("base", "attempts"), ("eval", "evaluation")):
+        rows = sorted(counts.answer_lengths(library, role), key=lambda row: row[0] != before)
         for (model, outcome), group in itertools.groupby(rows, key=lambda row: (row[0], row[1])):
             lines.append(_length(f"{model}, {words}", outcome or UNKNOWN, ((row[2], row[3]) for row in group)))
     for draw in there:

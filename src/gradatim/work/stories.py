@@ -78,6 +78,8 @@ def held_out(library: Library, cast: Cast, before: Evaluation, after: Evaluation
     by_level: dict[int | None, dict[str, int]] = {}
     for pk in always:
         by_level.setdefault(levels.get(pk), {})[questions.get(library, pk).id] = pk
+    # What the base model solved when it was graded, and not when it was evaluated, is luck and no story.
+    by_level.pop(0, None)
     found = []
     for level, keys in sorted(by_level.items(), key=lambda item: (item[0] is None, item[0] or 0)):
         order = ordered(keys, 0, LOOKED_AT)
