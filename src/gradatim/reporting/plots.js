@@ -223,11 +223,13 @@ function accuracyPlot(lines, models) {
 
 function gainPlot(lines, models, most) {
   const facets = rowFacets(lines, models.length);
+  // Beside the accuracies the rows have their names there; below them, on a small screen, they need their own.
+  const alone = (width) => width > 0.7 * document.getElementById("page").clientWidth;
   const rows = lines.filter((line) => line.difference).map((line) => ({ ...line.difference, label: line.label }));
   return (width) => Plot.plot({
-    width, height: facets.height, marginLeft: 24, marginRight: 46, marginBottom: 38, marginTop: 6, style: STYLE,
+    width, height: facets.height, marginLeft: alone(width) ? 92 : 24, marginRight: 46, marginBottom: 38, marginTop: 6, style: STYLE,
     x: { domain: [-most, most], label: "Gain, points", labelAnchor: "center", labelArrow: "none", ticks: 5, tickSize: 0 },
-    fy: { domain: facets.domain, label: null, padding: facets.padding, axis: null },
+    fy: { domain: facets.domain, label: null, padding: facets.padding, axis: alone(width) ? "left" : null, tickFormat: shortened },
     marks: [
       Plot.gridX({ ticks: 5, stroke: "var(--line)", strokeOpacity: 1 }),
       Plot.ruleX([0], { stroke: "var(--soft)" }),

@@ -241,7 +241,7 @@ class Evaluation:
     lines: tuple[AccuracyLine, ...]
     flow: Flow | None
     trained_on: int | None
-    """Questions that a model may have been trained on; None where the set is held out from all of them."""
+    """Questions with a chain that was kept, or near one; None where the set is held out from all of the models."""
     undecided: tuple[tuple[str, int], ...]
     """Model, and attempts that no checker could decide."""
 

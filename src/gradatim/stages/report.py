@@ -235,7 +235,7 @@ def _with_missing(page: Report, scope: _Scope) -> Report:
             "gradatim attempt --model OTHER; gradatim verify; gradatim grade",
         ),
         (not page.draws, "Mixes", "nothing is drawn", "gradatim sample --mix curriculum:5,4,3,2,1 --size 2000"),
-        (not page.scores, "PRM score and outcome", "nothing is scored", "gradatim grade, with [prm] in gradatim.toml"),
+        (not page.scores, "PRM score and outcome", "nothing is scored; set [prm]", "gradatim grade"),
         (not page.teaching, "The teacher's work", "no chain was asked for", f"gradatim teach {name}"),
         (not page.lengths, "Lengths", "no answer has a count of tokens", "gradatim attempt"),
         (not page.curves, "Loss", "nothing is trained", f"gradatim train {name}"),
@@ -244,7 +244,7 @@ def _with_missing(page: Report, scope: _Scope) -> Report:
             bool(page.evaluations) and not compared,
             "Before and after",
             "no set has answers of a model and of what it was trained to",
-            "gradatim evaluate --set SET --model NAME, for both",
+            "gradatim evaluate --set SET --model NAME",
         ),
         (
             not page.stories,

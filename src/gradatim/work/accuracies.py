@@ -92,11 +92,11 @@ def _shown(
 
 
 def _trained_on(library: Library, chosen: Sequence[Evaluation]) -> int | None:
-    """Return how many questions one of the models may have been trained on; None where the set is held out."""
+    """Return how many questions a model may have learnt from; None where the set is held out from all of them."""
     found = [evaluations.overlap(library, one.set, one.setting.model) for one in chosen]
     if chosen[0].set.purpose == "eval" and all(one.clean for one in found):
         return None
-    return max(one.drawn + one.near_drawn for one in found)
+    return max(one.trained + one.near_drawn for one in found)
 
 
 def _of(rows: Mapping[str, Sequence[Answered]], names: Mapping[int, str], name: str) -> dict[str, list[Answered]]:
