@@ -61,7 +61,9 @@ def test_a_template_that_opens_the_reasoning_gets_the_rest_of_it(tokenizer):
     """Where the prompt ends with the opening tag, the answer goes on after it: there is one tag in all."""
     prompt, answer, manner = texts(tokenizer, OPENING)
     assert prompt.endswith("<|im_start|>assistant\n<think>\n")
-    assert prompt + answer == "<|im_start|>user\nWhat is 6*7?<|im_end|>\n<|im_start|>assistant\n" + TARGET + "<|im_end|>"
+    assert (
+        prompt + answer == "<|im_start|>user\nWhat is 6*7?<|im_end|>\n<|im_start|>assistant\n" + TARGET + "<|im_end|>"
+    )
     bare = Exchange(id="b", messages=EXCHANGE.messages, target="42")
     found, out = encode(tokenizer, [EXCHANGE, bare], manner, max_length=10_000, where="M")
     assert [one.id for one in found] == ["a"]
@@ -128,7 +130,8 @@ def test_a_template_that_cannot_carry_a_chat_is_one_sentence(tokenizer, template
 def test_a_refused_system_message_is_said(tokenizer):
     """A template that takes no system message is named with what to set."""
     tokenizer.chat_template = (
-        "{%- if messages[0].role == 'system' %}{{- raise_exception('System role not supported') }}{%- endif %}" + TEMPLATE
+        "{%- if messages[0].role == 'system' %}{{- raise_exception('System role not supported') }}{%- endif %}"
+        + TEMPLATE
     )
     manner = manner_of(tokenizer, [], "M")
     asked = Exchange(id="a", messages=(Message(role="system", content="x"), *EXCHANGE.messages), target="42")

@@ -101,17 +101,21 @@ def test_loss_is_on_the_answer_and_its_end_and_on_nothing_else(library, tmp_path
     assert one.labels() == [-100] * len(prompt) + list(one.ids[len(prompt) :])
 
 
-def test_the_prompt_is_the_one_that_the_base_model_was_asked(tmp_path, library, base):
+def test_the_prompt_is_the_one_that_the_base_model_was_asked():
     """System and template of the examples are those of the base's attempts, unless the settings say otherwise."""
-    from gradatim.stages import train as stage
+    from gradatim.formats.shapes import Example, Thinking
+    from gradatim.stages.train import exchange
     from gradatim.types import Sampling
+    from gradatim.work.gathering import put
 
     asked = Sampling(system="Think.", template="Q: {prompt}")
-    example = gr.stages.train.chains.Example(prompt="1+1?", answer="2")
-    (one,) = stage._exchanges([example], [], gr.TrainSettings(), asked)
-    assert [(message.role, message.content) for message in one.messages] == [("system", "Think."), ("user", "Q: 1+1?")]
-    (one,) = stage._exchanges([example], [], gr.TrainSettings(system="", template="{prompt}"), asked)
-    assert [(message.role, message.content) for message in one.messages] == [("user", "1+1?")]
+    example = Example(prompt="1+1?", answer="2")
+    for settings, expected in (
+        (gr.TrainSettings(), [("system", "Think."), ("user", "Q: 1+1?")]),
+        (gr.TrainSettings(system="", template="{prompt}"), [("user", "1+1?")]),
+    ):
+        (one,) = put([example], settings, asked)
+        assert [(message.role, message.content) for message in exchange(one, Thinking.TAGS).messages] == expected
 
 
 def test_the_same_again_is_done_and_anything_changed_is_refused(tmp_path, library, base):

@@ -14,7 +14,7 @@ import sys
 import click
 
 from gradatim import __version__
-from gradatim.cli import asking, choosing, deciding, looking, reading, running
+from gradatim.cli import asking, choosing, deciding, looking, reading, running, training
 from gradatim.cli.context import Start
 from gradatim.cli.output import printable
 from gradatim.errors import GradatimError, SetupError, UsageError
@@ -52,6 +52,7 @@ for command in (
     asking.teach,
     choosing.curate,
     choosing.export,
+    training.train,
     running.run,
     looking.status,
     looking.show,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gradatim.config import Config
     from gradatim.stages.handoff import HandoffResult
     from gradatim.stages.train import TrainResult
+    from gradatim.training.handoff import Trainer
 
 
 @click.command(short_help="Fine-tune the base model on the kept chains.")
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 @click.option("--json", "shape", flag_value="json", help="The result as JSON.")
 @pass_start
 def train(
-    start: Start, /, draw: str | None, dry_run: bool, handoff: str | None, gpus: int | None, **options: Any
+    start: Start, /, draw: str | None, dry_run: bool, handoff: Trainer | None, gpus: int | None, **options: Any
 ) -> None:
     """Fine-tune a model on the kept chains of DRAW; the loss is on the answers only.
 
@@ -54,8 +55,8 @@ def train(
     from gradatim.errors import UsageError
     from gradatim.library import draws
     from gradatim.stages.handoff import hand_off
-    from gradatim.stages.train import resolved
     from gradatim.stages.train import train as train_stage
+    from gradatim.work.gathering import resolved
 
     shape = options.pop("shape")
     config = _with_options(start.config(), options)
