@@ -103,17 +103,14 @@ def trained(result: TrainResult) -> list[str]:
         return [f"train {result.draw}: {result.model} is trained already (on {examples}), in {result.folder}"]
     resumed = f", gone on from step {result.resumed_from:,}" if result.resumed_from else ""
     loss = "" if result.first_loss is None else f"; loss {result.first_loss:.3f} to {result.last_loss:.3f}"
-    return [
-        f"train {result.draw}: {result.model} from {examples} in {result.seconds:.1f} s "
-        f"({result.tokens:,} tokens{resumed}){loss}{out}",
-        f"  it is in {result.folder}",
-    ]
+    done = f"{result.seconds:.1f} s ({result.tokens:,} tokens{resumed}){loss}{out}"
+    return [f"train {result.draw}: {result.model} from {examples} in {done}", f"  it is in {result.folder}"]
 
 
 def handed_off(result: HandoffResult) -> list[str]:
     """Say what was written, and how to start it."""
+    files = ", ".join(file.name for file in result.files)
     return [
-        f"train {result.draw}: {result.rows:,} examples and a configuration for {result.trainer} in {result.folder} "
-        f"({', '.join(file.name for file in result.files)})",
+        f"train {result.draw}: {result.rows:,} examples for {result.trainer} in {result.folder} ({files})",
         f"  on the machine with the cards: cd {result.folder} && sh run.sh",
     ]

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from gradatim.errors import SetupError, UsageError
-from gradatim.formats.shapes import Example, Shape, Thinking, shaped, target, typical
+from gradatim.formats.shapes import Example, Shape, Thinking, shaped, target
 from gradatim.formats.write import Written, write_rows, write_text
 from gradatim.training import families, handoff, sft
-from gradatim.training.folder import read_base
+from gradatim.training.folder import Base
 from gradatim.work.gathering import gathered
 from gradatim.work.recipes import recipe_of
 
@@ -62,11 +62,12 @@ def hand_off(library: Library, name: str, settings: TrainSettings, *, trainer: T
     if settings.base is None:
         raise UsageError("Nothing says which model is to be trained. Give its folder or hub id: --base MODEL.")
     found = gathered(library, name, settings)
-    order, notes = _order(settings, settings.base, gpus, trainer)
+    examples = (*found.chains, *found.replayed)
+    order, notes = _order(settings, settings.base, gpus, len(examples), trainer)
     texts = handoff.files(order, trainer)
     texts["README.md"] = _readme(order, trainer, len(found.chains), len(found.replayed))
     thinking = Thinking(settings.thinking)
-    rows = [_row(one, trainer, thinking) for one in (*found.chains, *found.replayed)]
+    rows = [_row(one, trainer, thinking) for one in examples]
     out = Path(settings.out)
     place = _place(out)
     try:
@@ -104,7 +105,7 @@ def _place(out: Path) -> Path:
     return place
 
 
-def _order(settings: TrainSettings, base: str, gpus: int, trainer: Trainer) -> tuple[Order, list[str]]:
+def _order(settings: TrainSettings, base: str, gpus: int, rows: int, trainer: Trainer) -> tuple[Order, list[str]]:
     """Look at the model where it is at hand, and otherwise at its name."""
     family = families.family_of(base)
     notes: list[str] = []
@@ -112,12 +113,12 @@ def _order(settings: TrainSettings, base: str, gpus: int, trainer: Trainer) -> t
     if Path(base).is_dir():
         template = None
         if trainer != "llamafactory":
-            tokenizer, ends, _ = sft.tokenizer_of(read_base(base))
+            tokenizer, ends, _ = sft.tokenizer_of(Base(path=base, fingerprint=""))
             template = families.keeping_template(tokenizer, ends, base)
     elif trainer != "llamafactory" and family is None:
         notes.append(
-            f"{base} is not on this machine and its name tells nothing, so whether its chat template keeps the reasoning "
-            "was not checked. Give a folder with its tokenizer as --base to have it checked."
+            f"{base} is not on this machine and its name tells nothing, so whether its chat template keeps the "
+            "reasoning was not checked. Give a folder with its tokenizer as --base to have it checked."
         )
     if trainer == "llamafactory" and family is None:
         notes.append(
@@ -125,11 +126,16 @@ def _order(settings: TrainSettings, base: str, gpus: int, trainer: Trainer) -> t
             "in train.yaml where it has one."
         )
     recipe = recipe_of(settings)
-    keeps = settings.thinking == "tags"
-    return (
-        handoff.Order(base=base, recipe=recipe, gpus=gpus, thinking=keeps, family=family, template=template),
-        notes,
+    order = handoff.Order(
+        base=str(Path(base).resolve()) if Path(base).is_dir() else base,
+        recipe=recipe,
+        gpus=gpus,
+        rows=rows,
+        thinking=settings.thinking == "tags",
+        family=family,
+        template=template,
     )
+    return order, notes
 
 
 def _row(example: Example, trainer: Trainer, thinking: Thinking) -> dict[str, Json]:
@@ -150,25 +156,20 @@ def _typical() -> Example:
 def _readme(order: Order, trainer: Trainer, chains: int, replayed: int) -> str:
     """Say what the folder is, how to start it, and what to look at."""
     recipe = order.recipe
-    steps = -(-(chains + replayed) // recipe.batch_size) * recipe.epochs
-    lines = [
-        f"# Train {order.base} with {_VERSIONS[trainer]}",
-        "",
-        f"{chains:,} chains and {replayed:,} of the model's own verified answers, {recipe.epochs} epochs, batch "
-        f"{recipe.batch_size} on {order.gpus} cards: about {steps:,} steps. The loss is on the answers only.",
-        "",
-        f"Install: `{_INSTALL[trainer]}`, for the CUDA of your machine. Start: `sh run.sh`. The model comes into "
-        f"`{handoff.OUT}`.",
-        "",
-        f"* Examples longer than {recipe.max_length:,} tokens are "
-        + ("cut" if trainer == "llamafactory" else "left out" if trainer == "axolotl" else "trained on whole")
-        + " by this trainer.",
-        f"* Weights, gradients and AdamW take about 16 bytes a weight over all cards"
-        f"{'; the optimiser is kept in main memory' if order.offloads() else ''}. Long chains need room besides.",
-    ]
+    long = {"llamafactory": "cut", "axolotl": "left out", "trl-accelerate": "trained on whole"}[trainer]
+    offloaded = "; the optimiser is kept in main memory" if order.offloads() else ""
+    text = f"""# Train {order.base} with {_VERSIONS[trainer]}
+
+{chains:,} chains and {replayed:,} of the model's own verified answers, {recipe.epochs} epochs, batch {recipe.batch_size} on
+{order.gpus} cards: {order.steps():,} steps. The loss is on the answers only.
+
+Install `{_INSTALL[trainer]}` for the CUDA of your machine, then run `sh run.sh`. The model comes into `{handoff.OUT}`.
+
+* Examples longer than {recipe.max_length:,} tokens are {long} by this trainer.
+* Weights, gradients and AdamW take about 16 bytes a weight over all cards{offloaded}. Long chains need room besides.
+"""
     if order.template is not None and trainer != "llamafactory":
-        lines.append(
-            "* `chat_template.jinja` leaves the answer whole; the model's own drops its reasoning. The trained model is "
-            "saved with it: copy the base's template back before you serve chats of several turns."
-        )
-    return "\n".join(lines) + "\n"
+        text += """* `chat_template.jinja` leaves the answer whole; the model's own drops its reasoning. The trained model is saved
+  with it: copy the base's template back before you serve chats of several turns.
+"""
+    return text
