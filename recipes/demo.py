@@ -38,7 +38,7 @@ class Size:
     pool: int = 4000
     test: int = 1000
     chains: int = 1000
-    mix: str = "curriculum:1,2,3,4,5"
+    mix: str = "explicit:1,2,3,4,5"
 
 
 SETTINGS = """\

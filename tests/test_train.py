@@ -1,4 +1,4 @@
-"""Training for real, on a tiny random model: what carries loss, what a kill costs, what is replayed, what is refused."""
+"""Training for real, on a tiny random model: what carries loss, what a kill costs, what is replayed or refused."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_training_lowers_the_loss_and_leaves_a_whole_model(tmp_path, library, 
     assert [one.name for one in tmp_path.iterdir() if one.name.endswith(".partial")] == []
 
 
-def test_loss_is_on_the_answer_and_its_end_and_on_nothing_else(library, tmp_path, base):
+def test_loss_is_on_the_answer_and_its_end_and_on_nothing_else(base):
     """What carries a label spells the target and the end of the turn; the rest spells the prompt of inference."""
     import transformers
 
@@ -101,17 +101,21 @@ def test_loss_is_on_the_answer_and_its_end_and_on_nothing_else(library, tmp_path
     assert one.labels() == [-100] * len(prompt) + list(one.ids[len(prompt) :])
 
 
-def test_the_prompt_is_the_one_that_the_base_model_was_asked(tmp_path, library, base):
+def test_the_prompt_is_the_one_that_the_base_model_was_asked():
     """System and template of the examples are those of the base's attempts, unless the settings say otherwise."""
-    from gradatim.stages import train as stage
+    from gradatim.formats.shapes import Example, Thinking
+    from gradatim.stages.train import exchange
     from gradatim.types import Sampling
+    from gradatim.work.gathering import put
 
     asked = Sampling(system="Think.", template="Q: {prompt}")
-    example = gr.stages.train.chains.Example(prompt="1+1?", answer="2")
-    (one,) = stage._exchanges([example], [], gr.TrainSettings(), asked)
-    assert [(message.role, message.content) for message in one.messages] == [("system", "Think."), ("user", "Q: 1+1?")]
-    (one,) = stage._exchanges([example], [], gr.TrainSettings(system="", template="{prompt}"), asked)
-    assert [(message.role, message.content) for message in one.messages] == [("user", "1+1?")]
+    example = Example(prompt="1+1?", answer="2")
+    for settings, expected in (
+        (gr.TrainSettings(), [("system", "Think."), ("user", "Q: 1+1?")]),
+        (gr.TrainSettings(system="", template="{prompt}"), [("user", "1+1?")]),
+    ):
+        (one,) = put([example], settings, asked)
+        assert [(message.role, message.content) for message in exchange(one, Thinking.TAGS).messages] == expected
 
 
 def test_the_same_again_is_done_and_anything_changed_is_refused(tmp_path, library, base):
@@ -121,9 +125,9 @@ def test_the_same_again_is_done_and_anything_changed_is_refused(tmp_path, librar
     before = (tmp_path / "trained" / "model.safetensors").read_bytes()
     again = gr.train(library, "d", settings)
     assert (again.already, again.training) == (True, first.training)
-    with pytest.raises(gr.UsageError, match="not written over.*--out"):
+    with pytest.raises(gr.UsageError, match=r"not written over.*--out"):
         gr.train(library, "d", quick(tmp_path, base, epochs=1, seed=1))
-    with pytest.raises(gr.UsageError, match="was trained before.*--name"):
+    with pytest.raises(gr.UsageError, match=r"was trained before.*--name"):
         gr.train(library, "d", quick(tmp_path, base, epochs=1, seed=1, out=str(tmp_path / "other")))
     with pytest.raises(gr.UsageError, match="answers of a model named 'm' already"):
         gr.train(library, "d", quick(tmp_path, base, epochs=1, name="m", out=str(tmp_path / "other")))
@@ -243,8 +247,8 @@ def test_muon_trains_and_goes_on_from_a_checkpoint(tmp_path, library, base):
     assert unlike(tmp_path / "trained", tmp_path / "again") < 1e-5
 
 
-def test_replay_takes_only_verified_correct_answers_to_other_questions(tmp_path, library, base):
-    """Each replayed answer is the base's own and judged correct, one per question, and none to a question with a chain."""
+def test_replay_takes_only_verified_correct_answers_to_other_questions(library):
+    """Each replayed answer is the base's own and judged correct, one per question, none to a question with a chain."""
     from gradatim.library import draws
     from gradatim.work import chains
     from gradatim.work.replaying import replayed
@@ -291,7 +295,7 @@ def test_long_examples_are_left_out_and_counted(tmp_path, library, base):
     assert 0 < result.left_out["too_long"] < 15
     assert result.chains == 15 - result.left_out["too_long"]
     assert "are left out" in result.notes[0]
-    with pytest.raises(gr.UsageError, match="None of the 15 examples.*too_long 15"):
+    with pytest.raises(gr.UsageError, match=r"None of the 15 examples.*too_long 15"):
         gr.train(library, "d", quick(tmp_path, base, max_length=20))
     assert not list(tmp_path.glob("*trained*"))
 
@@ -322,7 +326,7 @@ def test_late_exclusions_and_empty_draws_are_refused_as_by_export(tmp_path, libr
 
 def test_a_folder_that_is_no_model_is_one_sentence(tmp_path, library, base):
     """A missing folder, one without weights, one with a broken config and one that is damaged each say what to do."""
-    with pytest.raises(gr.SetupError, match="no folder .*nowhere"):
+    with pytest.raises(gr.SetupError, match=r"no folder .*nowhere"):
         gr.train(library, "d", quick(tmp_path, tmp_path / "nowhere"))
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -342,13 +346,13 @@ def test_a_folder_that_is_no_model_is_one_sentence(tmp_path, library, base):
         gr.train(library, "d", quick(tmp_path, damaged))
     with pytest.raises(gr.UsageError, match="--base FOLDER"):
         gr.train(library, "d", gr.TrainSettings(out=str(tmp_path / "x")))
-    with pytest.raises(gr.UsageError, match="no folder .*to make"):
+    with pytest.raises(gr.UsageError, match=r"no folder .*to make"):
         gr.train(library, "d", quick(tmp_path, base, out=str(tmp_path / "a" / "b")))
 
 
 def test_a_rate_that_is_too_high_is_said_so(tmp_path, library, base):
-    """A loss that is no number ends the run with a sentence; no folder appears, and the curve holds the steps before."""
-    with pytest.raises(gr.GradatimError, match="no number at step.*--learning-rate"):
+    """A loss that is no number ends the run with a sentence, and no folder appears."""
+    with pytest.raises(gr.GradatimError, match=r"no number at step.*--learning-rate"):
         gr.train(library, "d", quick(tmp_path, base, learning_rate=9.0, warmup=0.0, schedule="constant", epochs=40))
     assert not (tmp_path / "trained").exists()
 
