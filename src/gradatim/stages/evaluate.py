@@ -216,7 +216,7 @@ def _there(library: Library, model: str) -> str:
     """Say which evaluations of a model there are, or whose there are."""
     of_it = evaluations.evaluations(library, model)
     if of_it:
-        words = (f"{one.set.name} x {one.samples} (setting {one.setting.id})" for one in of_it)
+        words = (f"{one.set.name} x {one.samples} (--setting {one.setting.id})" for one in of_it)
         return f" There are: {', '.join(words)}."
     others = dict.fromkeys(one.setting.model for one in evaluations.evaluations(library))
     return f" Evaluated are: {', '.join(others)}." if others else ""
@@ -267,7 +267,7 @@ class _Frame:
         overlap = evaluations.overlap(library, set_, self.setting.model)
         overall = figures.line("all", set_.name, rows)
         undecided, unjudged = figures.undecided(rows), sum(one.unjudged for one in rows)
-        counted = sum(one.counted for one in rows)
+        counted, lines = sum(one.counted for one in rows), self._lines(set_, rows)
         return EvaluateResult(
             model=self.setting.model,
             set=set_.name,
@@ -279,8 +279,8 @@ class _Frame:
             asked=asked,
             overall=overall,
             passes=tuple(figures.passes(rows, samples or most)),
-            lines=tuple(self._lines(set_, rows)),
-            levels_of="" if self.grading is None else f"{self.grading.model} (rule {self.grading.rule})",
+            lines=tuple(lines),
+            levels_of=self._levels_of() if any(one.group == "level" for one in lines) else "",
             undecided=undecided,
             unjudged=unjudged,
             mean_tokens=sum(one.tokens for one in rows) / counted if counted else None,
@@ -289,13 +289,16 @@ class _Frame:
             notes=tuple(self._notes(set_, overall, overlap)) + (asked.notes if asked else ()),
         )
 
+    def _levels_of(self) -> str:
+        return "" if self.grading is None else f"{self.grading.model}, rule {self.grading.rule}"
+
     def _lines(self, set_: QuestionSet, rows: Sequence[Answered]) -> list[Line]:
         library, by = self.library, self.settings.by
         level = {} if self.grading is None else evaluations.levels(library, self.grading, set_)
         groups = [
             ("level", {key: str(value) for key, value in level.items()}),
             ("source", evaluations.sources(library, set_)),
-            (by, evaluations.column(library, set_, by) if by else {}),
+            (f"{by} column" if by in ("level", "source") else by, evaluations.column(library, set_, by) if by else {}),
         ]
         seen = {one.question for one in rows}
         parted = [(name, values) for name, values in groups if len({values[key] for key in values.keys() & seen}) > 1]
@@ -332,8 +335,8 @@ class _Frame:
         unfinished = overall.answers - overall.decided
         if unfinished > _MANY_UNDECIDED * overall.answers:
             notes.append(
-                f"{unfinished:,} of {overall.answers:,} answers are undecided, and hard questions more often than easy "
-                "ones: compare models by the figures that count them as wrong, or raise max_tokens."
+                f"{unfinished:,} of {overall.answers:,} answers are undecided, and those to hard questions often are: "
+                "compare models by the figures that count them as wrong, or raise max_tokens."
             )
         if self.settings.temperature == 0 and overall.answers > overall.questions:
             notes.append("At temperature 0 all answers of a question are nearly the same: more samples say little.")
