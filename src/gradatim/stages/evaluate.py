@@ -335,8 +335,8 @@ class _Frame:
         unfinished = overall.answers - overall.decided
         if unfinished > _MANY_UNDECIDED * overall.answers:
             notes.append(
-                f"{unfinished:,} of {overall.answers:,} answers are undecided, and hard questions more often than easy "
-                "ones: compare models by the figures that count them as wrong, or raise max_tokens."
+                f"{unfinished:,} of {overall.answers:,} answers are undecided, and those to hard questions often are: "
+                "compare models by the figures that count them as wrong, or raise max_tokens."
             )
         if self.settings.temperature == 0 and overall.answers > overall.questions:
             notes.append("At temperature 0 all answers of a question are nearly the same: more samples say little.")

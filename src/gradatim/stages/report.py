@@ -153,7 +153,7 @@ def _report(library: Library, settings: ReportSettings, scope: _Scope) -> Report
         scores=sections.scores(library, scope.before),
         teaching=teaching,
         lengths=sections.lengths(library, scope.draws, scope.before),
-        curves=sections.curves(library, settings.draw),
+        curves=sections.curves(library, settings.draw, settings.model),
         evaluations=evaluations,
         stories=_stories(library, scope, found),
         missing=(),

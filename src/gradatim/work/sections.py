@@ -237,13 +237,13 @@ def _quantile(rising: list[tuple[int, int]], total: int, percent: int) -> int:
     return rising[-1][0]
 
 
-def curves(library: Library, draw: str | None) -> tuple[Curve, ...]:
-    """Each training that has taken a step, of one draw or of all."""
+def curves(library: Library, draw: str | None, base: str | None) -> tuple[Curve, ...]:
+    """Each training that has taken a step: of one draw or of all, of one base model or of all."""
     return tuple(
         Curve(
             training=id_,
             model=model,
-            base=base,
+            base=from_,
             draw=of_draw,
             chains=chains,
             replayed=replayed,
@@ -254,6 +254,6 @@ def curves(library: Library, draw: str | None) -> tuple[Curve, ...]:
                 for step, epoch, loss, rate, tokens in counts.loss_curve(library, pk, POINTS)
             ),
         )
-        for pk, id_, model, base, of_draw, chains, replayed, steps, done in counts.trainings(library)
-        if draw is None or of_draw == draw
+        for pk, id_, model, from_, of_draw, chains, replayed, steps, done in counts.trainings(library)
+        if draw in (None, of_draw) and base in (None, from_)
     )
