@@ -27,7 +27,6 @@ from gradatim.cli import (
     tiny,
     training,
 )
-from gradatim.cli import asking, choosing, deciding, looking, reading, running, training
 from gradatim.cli.context import Start
 from gradatim.cli.output import printable
 from gradatim.errors import GradatimError, SetupError, UsageError
