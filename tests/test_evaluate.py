@@ -262,6 +262,20 @@ def test_questions_set_aside_for_sharing_a_passage_are_counted(tmp_path):
         assert evaluations.overlap(library, sets["test"], "m").near_excluded == 0
 
 
+def test_a_drawn_question_that_shares_a_passage_is_refused(tmp_path):
+    """A set whose question repeats a drawn one's words under another number is not held out either."""
+    with drawn_library(tmp_path) as library:
+        sql = "SELECT q.prompt FROM draws d JOIN questions q ON q.id = d.question ORDER BY q.id LIMIT 1"
+        prompt = library.value(sql)
+        path = write_rows(tmp_path / "late.jsonl", [{"problem": f"{prompt} And one year later?", "answer": "7"}])
+        gr.ingest(library, gr.IngestSettings(path=str(path), set="late", purpose="eval"))
+        (late,) = questions.chosen_sets(library, ["late"])
+        found = evaluations.overlap(library, late, "m")
+        assert (found.drawn, found.near_drawn, found.near_excluded, found.clean) == (0, 1, 1, False)
+        with pytest.raises(gr.UsageError, match="0 of its 1 questions, and 1 that share a passage with one of them"):
+            gr.evaluate(library, Rule("m", fifths), settings(sets=["late"]), engine=QUICK)
+
+
 def test_figures_go_by_level_and_source(tmp_path):
     """Levels of the model's own grading and the files of a set of two files each get a line; their questions add up."""
     with held_library(tmp_path) as library:
