@@ -241,7 +241,7 @@ def test_a_thousand_questions_take_a_moment():
 
 
 def test_many_questions_take_the_normal_interval():
-    """From 5,000 questions on the interval is the mean and 1.96 standard errors, as a bootstrap finds it too."""
+    """From 2,000 questions on the interval is the mean and 1.96 standard errors, as a bootstrap finds it too."""
     random_ = random.Random(1)
     values = [random_.randrange(5) / 4 for _ in range(5000)]
     found = estimate(values)
