@@ -171,7 +171,7 @@ The model comes into `{handoff.OUT}`.
   Long chains need room besides.
 """
     if order.template is not None and trainer != "llamafactory":
-        text += """* `chat_template.jinja` leaves the answer whole; the model's own drops its reasoning. The trained model
-  is saved with it: copy the base's template back before you serve chats of several turns.
+        text += """* `chat_template.jinja` leaves the answer whole; the model's own drops its reasoning.
+  The trained model is saved with it: copy the base's back before you serve chats of several turns.
 """
     return text
