@@ -44,6 +44,7 @@ TABLES = (
     ("[teach]", config.TeachSettings),
     ("[curate]", config.CurateSettings),
     ("[export]", config.ExportSettings),
+    ("[train]", config.TrainSettings),
 )
 
 CLI_HEAD = """\

@@ -193,7 +193,6 @@ def _trl(order: Order) -> dict[str, str]:
         "per_device_train_batch_size": recipe.micro_batch or 1,
         "gradient_accumulation_steps": order.accumulation(),
         "lr_scheduler_type": _schedule(recipe),
-        "gradient_checkpointing": True,
         "save_strategy": "epoch",
         "report_to": "none",
         "use_peft": recipe.method == "lora",
