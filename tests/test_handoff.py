@@ -169,7 +169,7 @@ def test_axolotl_reads_its_configuration(tmp_path, library, method):
 
 
 def test_a_template_of_ours_asks_exactly_as_the_models_own(tmp_path):
-    """Where a model's template drops the reasoning, ours has the same prompts and keeps it; none is needed otherwise."""
+    """Where a model's template drops the reasoning, ours has the same prompts and keeps it; else none is needed."""
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(make_lm(tmp_path / "base"))
     asked = [{"role": "system", "content": "Be exact."}, {"role": "user", "content": "1+1?"}]

@@ -154,8 +154,8 @@ def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(tmp_path, t
         place.mkdir()
         shutil.copy(taught, place / "library.db")
         wanted = {
-            "base": str(base), "out": str(place / "trained"), "epochs": 30, "batch_size": 4, "micro_batch": 2,
-            "learning_rate": 3e-3, "replay": 1.0, "checkpoint_every": 10,
+            "base": str(base), "out": str(place / "trained"), "epochs": 8, "batch_size": 4, "micro_batch": 2,
+            "learning_rate": 3e-3, "replay": 1.0, "checkpoint_every": 6,
         }  # fmt: skip
         if name == "killed":
             environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
@@ -168,12 +168,12 @@ def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(tmp_path, t
         with gr.Library(place / "library.db", write=True) as library:
             result = gr.train(library, "d", gr.TrainSettings(**wanted))
             curves.append(library.all("SELECT step, loss FROM training_steps ORDER BY step"))
-        assert result.steps == 225
+        assert result.steps == 60
         assert (result.resumed_from > 0) is (name == "killed")
-    assert 10 <= result.resumed_from < 225
-    assert result.resumed_from % 10 == 0
+    assert 6 <= result.resumed_from < 60
+    assert result.resumed_from % 6 == 0
     assert unlike(tmp_path / "whole" / "trained", tmp_path / "killed" / "trained") < 1e-5
-    assert [row[0] for row in curves[0]] == [row[0] for row in curves[1]] == list(range(1, 226))
+    assert [row[0] for row in curves[0]] == [row[0] for row in curves[1]] == list(range(1, 61))
     assert all(abs(one[1] - other[1]) < 1e-3 for one, other in zip(*curves, strict=True))
 
 
