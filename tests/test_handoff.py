@@ -88,6 +88,7 @@ def test_the_optimiser_goes_to_main_memory_where_the_cards_are_too_small(tmp_pat
         assert ("offload_optimizer" in zero) is offloaded
 
 
+@pytest.mark.filterwarnings("ignore:.gradient_checkpointing:FutureWarning")  # of TRL's own defaults
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_trl_reads_its_configuration(tmp_path, library, method):
     """TRL's own parser takes every key, and accelerate's configuration class takes the launch file."""
