@@ -26,9 +26,10 @@ GROUPS = (
     ("Questions", ("init", "ingest")),
     ("Grades", ("attempt", "verify", "grade", "levels")),
     ("Chains", ("sample", "teach", "curate", "export")),
+    ("Evaluation", ("evaluate",)),
     ("All of it", ("run",)),
     ("Looking", ("status", "show", "query")),
-    ("Trying it out", ("mock-server",)),
+    ("Trying it out", ("mock-server", "tiny")),
 )
 TABLES = (
     ("", config.Config),
@@ -44,7 +45,7 @@ TABLES = (
     ("[teach]", config.TeachSettings),
     ("[curate]", config.CurateSettings),
     ("[export]", config.ExportSettings),
-    ("[train]", config.TrainSettings),
+    ("[evaluate]", config.EvaluateSettings),
 )
 
 CLI_HEAD = """\
@@ -87,9 +88,17 @@ def cli_page() -> str:
     for title, names in GROUPS:
         parts.append(f"## {title}\n")
         for name in names:
-            context = click.Context(cli.commands[name], info_name=name, parent=root, terminal_width=WIDTH)
-            parts += [f"### {name}\n", _block(cli.commands[name].get_help(context))]
+            parts += _command(name, cli.commands[name], root)
     return "\n".join(parts)
+
+
+def _command(name: str, command: click.Command, parent: click.Context) -> list[str]:
+    """Return a command's section, and those of the commands below it."""
+    context = click.Context(command, info_name=name.rpartition(" ")[2], parent=parent, terminal_width=WIDTH)
+    parts = [f"### {name}\n", _block(command.get_help(context))]
+    for below, one in command.commands.items() if isinstance(command, click.Group) else ():
+        parts += _command(f"{name} {below}", one, context)
+    return parts
 
 
 def _block(text: str) -> str:

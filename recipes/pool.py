@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    random_ = random.Random(options.seed)  # noqa: S311 - made-up questions, not secrets
+    random_ = random.Random(options.seed)
     rows = [question(random_) for _ in range(options.questions)]
     options.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 

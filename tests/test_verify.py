@@ -4,9 +4,8 @@ import pytest
 
 import gradatim as gr
 from gradatim.checkers.math import MathChecker
-from gradatim.stages import verify as stage
 from gradatim.types import Boundary, Domain, Fault
-from gradatim.work import judging
+from gradatim.work import judging, verifying
 from pools import GRADES, VERDICTS, answer, content, pool_library, question, record_answers, write_rows
 
 
@@ -87,7 +86,7 @@ def test_an_interrupted_round_is_continued_by_a_plain_verify(tmp_path, library, 
     record_answers(library, tmp_path, "m", lambda _: [True, False])
     gr.verify(library)
     whole = {(row[0], row[1]) for row in content(library, VERDICTS)[0]}
-    monkeypatch.setattr(stage, "_BATCH", 5)
+    monkeypatch.setattr(verifying, "_BATCH", 5)
     with monkeypatch.context() as patched:
         real = MathChecker.check
         patched.setattr(MathChecker, "check", lambda self, items: _interrupted(real(self, items), 13))
@@ -152,8 +151,8 @@ def test_a_library_that_cannot_be_read_is_not_the_checkers_fault(tmp_path, libra
         yield next(iter(real(library, Domain.MATH, 1)))
         raise OSError("disk")
 
-    real = stage.verdicts.unjudged
-    monkeypatch.setattr(stage.verdicts, "unjudged", torn)
+    real = verifying.verdicts.unjudged
+    monkeypatch.setattr(verifying.verdicts, "unjudged", torn)
     with pytest.raises(OSError, match="disk"):
         gr.verify(library)
     assert library.value("SELECT count(*) FROM fault") == 0

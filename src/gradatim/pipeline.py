@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradatim.config.benchmarks import ingest_settings
 from gradatim.errors import GradatimError, LimitError, UsageError
 from gradatim.library import attempts, draws
 from gradatim.library.store import Library
@@ -15,6 +16,7 @@ from gradatim.models.budget import prompt_bound
 from gradatim.progress import Progress, silent
 from gradatim.stages import attempt as attempt_stage
 from gradatim.stages import curate as curate_stage
+from gradatim.stages import evaluate as evaluate_stage
 from gradatim.stages import export as export_stage
 from gradatim.stages import grade as grade_stage
 from gradatim.stages import ingest as ingest_stage
@@ -27,7 +29,7 @@ from gradatim.work.opening import engine_settings, open_budget, open_model, open
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gradatim.config import BudgetSettings, Config, ModelSettings
+    from gradatim.config import BudgetSettings, Config, EvaluateSettings, ModelSettings
     from gradatim.models.budget import Budget, Price
 
 STAGES = ("ingest", "attempt", "verify", "grade", "sample", "teach", "curate", "export")
@@ -180,10 +182,65 @@ def do_grade(
     """Grade with the configured rule and PRM, of the models that were attempted or of one."""
     prm = None if config.prm is None else open_prm(config.prm)
     try:
-        return grade_stage.grade(library, config.grade, prm=prm, model=model, progress=progress)
+        text = "answer" if config.prm is None else config.prm.text
+        return grade_stage.grade(library, config.grade, prm=prm, text=text, model=model, progress=progress)
     finally:
         if prm is not None:
             prm.close()
+
+
+def read_presets(
+    library: Library, settings: EvaluateSettings, file: str | None = None, progress: Progress = silent
+) -> list[ingest_stage.IngestResult]:
+    """Read the public sets that the library does not have yet: from the hub, or the only one from a copy on disk.
+
+    Raises `GradatimError` where no row of it is a question, and what `ingest` raises.
+    """
+    there = "SELECT 1 FROM ingested i JOIN question_set s ON s.pk = i.question_set WHERE s.name = ?"
+    results = []
+    for name in settings.presets:
+        if file is None and library.value(there, (name,)) is not None:
+            continue
+        results.append(ingest_stage.ingest(library, ingest_settings(name, file), again=False, progress=progress))
+        found = results[-1]
+        if not found.added + found.already and not found.unchanged:
+            raise GradatimError(
+                f"No row of {file or name} became a question ({_counts(found.dropped)}). See: gradatim show --dropped"
+            )
+    return results
+
+
+def do_evaluate(
+    library: Library,
+    config: Config,
+    progress: Progress = silent,
+    *,
+    setting: str | None = None,
+    against: str | None = None,
+) -> list[evaluate_stage.EvaluateResult]:
+    """Evaluate the configured model within its budget; where all its answers are there, no server is looked for.
+
+    `setting` is the id of an earlier evaluation, and then nothing is asked either.
+    """
+    settings = config.evaluate
+    chosen = config.models.get(settings.model)
+    name = settings.model if chosen is None else chosen.model
+    other = config.models[against].model if against in config.models else against
+    if setting is not None or not evaluate_stage.missing(library, name, settings) or chosen is None:
+        return evaluate_stage.evaluate(
+            library, name, settings, verify=config.verify, setting=setting, against=other, progress=progress
+        )
+    return evaluate_stage.evaluate(
+        library,
+        open_model(chosen),
+        settings,
+        verify=config.verify,
+        against=other,
+        engine=engine_settings(chosen),
+        price=price_of(chosen),
+        budget=_budget(library, settings.budget, Role.EVAL, chosen),
+        progress=progress,
+    )
 
 
 def _budget(

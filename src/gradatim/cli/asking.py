@@ -40,11 +40,14 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--model",
     metavar="NAME",
-    help="Which of [models]; with --base-url or --recorded, the model's own name.  [default: base]",
+    help="Which of [models]; with --base-url, --local or --recorded, the model's own name.  [default: base]",
 )
 @click.option("--base-url", metavar="URL", help="An OpenAI-compatible server, where no [models] are set.")
+@click.option("--local", metavar="FOLDER", help="A model to run in this process, where no [models] are set.")
 @click.option("--api-key-env", metavar="VAR", help="The environment variable with the server's key.")
-@click.option("--concurrency", type=int, metavar="N", help="Requests in flight at most.  [default: 64]")
+@click.option(
+    "--concurrency", type=int, metavar="N", help="Requests in flight at most.  [default: 64; 256 for a local model]"
+)
 @budget_options
 @click.option("--recorded", metavar="FILE", help="Take answers from a file instead: one row per answer.")
 @click.option(
@@ -98,21 +101,27 @@ def with_model(config: Config, table: str, options: dict[str, Any]) -> Config:
 
     stage = getattr(config, table)
     models = dict(config.models)
-    for option in ("model", "base_url"):
+    for option in ("model", "base_url", "local"):
         if options.get(option) == "":
             raise UsageError(f"--{option.replace('_', '-')}: it is empty.")
     chosen = options.get("model") or stage.model
+    if options.get("base_url") and options.get("local"):
+        raise UsageError("--base-url and --local: a model is on a server or in a folder; give one of them.")
     if options.get("base_url"):
         models[chosen] = ModelSettings(model=chosen, base_url=options["base_url"])
+    elif options.get("local"):
+        models[chosen] = ModelSettings(model=chosen, kind="local", path=options["local"])
     if chosen in models:
         models[chosen] = updated(
             models[chosen], concurrency=options.get("concurrency"), api_key_env=options.get("api_key_env")
         )
-    names = ("samples", "limit", "temperature", "max_tokens", "seed", "tries", "keep")
+    names = ("samples", "limit", "temperature", "top_p", "max_tokens", "seed", "tries", "keep", "by", "levels_of")
     stage = updated(
         stage,
         model=chosen,
         sets=list(options.get("sets") or ()) or None,
+        presets=list(options.get("presets") or ()) or None,
+        allow_overlap=options.get("allow_overlap") or None,
         **{name: options.get(name) for name in names if options.get(name) is not None},
     )
     budget = updated(
@@ -157,11 +166,14 @@ def attempted(result: AttemptResult) -> str:
 @click.command(short_help="Have the teacher write chains for a draw.")
 @click.argument("draw", required=False)
 @click.option(
-    "--model", metavar="NAME", help="Which of [models]; with --base-url, the model's own name.  [default: teacher]"
+    "--model", metavar="NAME", help="Which of [models]; with --base-url or --local, its own name.  [default: teacher]"
 )
 @click.option("--base-url", metavar="URL", help="An OpenAI-compatible server, where no [models] are set.")
+@click.option("--local", metavar="FOLDER", help="A model to run in this process, where no [models] are set.")
 @click.option("--api-key-env", metavar="VAR", help="The environment variable with the server's key.")
-@click.option("--concurrency", type=int, metavar="N", help="Requests in flight at most.  [default: 64]")
+@click.option(
+    "--concurrency", type=int, metavar="N", help="Requests in flight at most.  [default: 64; 256 for a local model]"
+)
 @click.option("--tries", type=int, metavar="N", help="Attempts per question at most.  [default: 4]")
 @click.option("--keep", type=click.Choice(["correct", "any"]), help="What counts as a chain.  [default: correct]")
 @click.option("--temperature", type=float, metavar="T", help="[default: the server's]")

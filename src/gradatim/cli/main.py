@@ -14,7 +14,19 @@ import sys
 import click
 
 from gradatim import __version__
-from gradatim.cli import asking, choosing, deciding, looking, reading, running, training
+from gradatim.cli import (
+    asking,
+    choosing,
+    comparing,
+    deciding,
+    evaluating,
+    looking,
+    reading,
+    reporting,
+    running,
+    tiny,
+    training,
+)
 from gradatim.cli.context import Start
 from gradatim.cli.output import printable
 from gradatim.errors import GradatimError, SetupError, UsageError
@@ -53,11 +65,15 @@ for command in (
     choosing.curate,
     choosing.export,
     training.train,
+    evaluating.evaluate,
+    reporting.report,
     running.run,
+    comparing.compare,
     looking.status,
     looking.show,
     looking.query,
     asking.mock_server,
+    tiny.tiny,
 ):
     cli.add_command(command)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from gradatim.types import Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gradatim.config.settings import Asking, Config, Settings, TrainSettings
+    from gradatim.config.settings import Asking, CompareSettings, Config, ModelSettings, Settings, TrainSettings
 
 _Wrong: TypeAlias = "Callable[[str, str, str], UsageError]"
 """Makes the error of a table, a key and what is wrong with it."""
@@ -45,10 +46,14 @@ def check(config: Config, place: str) -> None:
             raise wrong(
                 table, "api_key_env", "it takes the NAME of an environment variable, not a key. Keys stand in no file"
             )
+    for name, model in config.models.items():
+        _check_model(f"models.{name}", model, wrong)
     _check_asking("attempt", config.attempt, config, wrong)
     _check_asking("teach", config.teach, config, wrong)
+    _check_asking("evaluate", config.evaluate, config, wrong)
     _check_method(config, wrong)
     _check_train(config, wrong)
+    _check_compare(config.compare, wrong)
     prm = config.prm
     if prm is not None and prm.backend == "pooling" and not prm.base_url:
         raise wrong("prm", "base_url", 'backend = "pooling" needs it: "http://.../v1", where vLLM serves the PRM')
@@ -63,21 +68,40 @@ def _check_names(config: Config, wrong: _Wrong) -> None:
             raise wrong(table, key, "it holds a line end or another character that cannot be seen")
 
 
+def _check_model(table: str, model: ModelSettings, wrong: _Wrong) -> None:
+    """Check that a model has what its kind needs, and nothing of the other kind's."""
+    if model.kind == "local":
+        if not model.path:
+            raise wrong(table, "path", 'kind = "local" needs it: the folder that holds the model')
+        for key in ("base_url", "served_as", "api_key_env"):
+            if getattr(model, key) is not None:
+                raise wrong(table, key, 'it belongs to a server, and kind = "local" runs in this process')
+    else:
+        if model.base_url is None:
+            said = "it is missing" if model.path is None else 'it is missing; or for a folder, set kind = "local"'
+            raise wrong(table, "base_url", said)
+        if model.path is not None:
+            raise wrong(table, "path", 'it belongs to kind = "local"; kind = "endpoint" has a base_url')
+
+
 def _check_asking(table: str, asking: Asking, config: Config, wrong: _Wrong) -> None:
     """Check how a model is asked."""
     if "{prompt}" not in asking.template:
         raise wrong(table, "template", "it must hold {prompt}, where the question goes")
+    chosen = config.models.get(asking.model)
     if asking.extra_body:
         from gradatim.models.chat import body_of  # noqa: PLC0415 - few need it, and it takes time to load
+        from gradatim.models.decoding import extras_of  # noqa: PLC0415 - as above
 
         try:
             asked = Request(key=0, messages=(), sampling=asking.sampling(), seed=0)
             body_of(asked, model="", stream=False, dropped=frozenset())
+            if chosen is not None and chosen.kind == "local":
+                extras_of(asking.sampling())
         except UsageError as error:
             raise wrong(table, "extra_body", str(error).removeprefix("extra_body ").rstrip(".")) from error
         except (TypeError, ValueError) as error:
             raise wrong(table, "extra_body", f"it holds what JSON has no form for ({error})") from error
-    chosen = config.models.get(asking.model)
     if asking.budget.money is not None and chosen is not None and chosen.price is None:
         raise wrong(
             f"{table}.budget",
@@ -95,6 +119,22 @@ def _check_train(config: Config, wrong: _Wrong) -> None:
         raise wrong("train", "micro_batch", f"{train.micro_batch} does not divide batch_size, {train.batch_size}")
     if train.optimizer == "muon" and train.method == "lora":
         raise wrong("train", "optimizer", '"muon" is for whole matrices; method = "lora" takes "adamw"')
+
+
+def _check_compare(compare: CompareSettings, wrong: _Wrong) -> None:
+    """Check what is to be compared."""
+    from gradatim.method.arms import ARMS  # noqa: PLC0415 - as above
+
+    lists: dict[str, tuple[object, ...]] = {"arms": compare.arms, "seeds": compare.seeds, "replay": compare.replay}
+    for key, values in lists.items():
+        if not values or len(set(values)) < len(values):
+            raise wrong("compare", key, "it takes one or more, and none twice")
+    for key, arm in (*(("arms", arm) for arm in compare.arms), ("baseline", compare.baseline)):
+        if arm not in ARMS:
+            near = "".join(f"; did you mean {one!r}?" for one in difflib.get_close_matches(arm, ARMS, n=1))
+            raise wrong("compare", key, f"there is no arm {arm!r}{near or '. There are: ' + ', '.join(ARMS)}")
+    if compare.baseline not in compare.arms:
+        raise wrong("compare", "baseline", f"{compare.baseline!r} is not among the arms; add it to arms")
 
 
 def _check_method(config: Config, wrong: _Wrong) -> None:
@@ -155,8 +195,11 @@ def _names(config: Config) -> Iterator[tuple[str, str, str]]:
     yield "export", "out", config.export.out
     yield "train", "name", config.train.name
     yield "train", "out", config.train.out
+    for key in ("name", "set", "observed", "static", "second", "out"):
+        yield "compare", key, getattr(config.compare, key)
     if config.train.base is not None:
         yield "train", "base", config.train.base
+    yield "report", "out", config.report.out
 
 
 def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, float]]:
@@ -167,16 +210,18 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
     for name, model in config.models.items():
         yield f"models.{name}", "concurrency", model.concurrency, 1, 100_000
         yield f"models.{name}", "tries", model.tries, 1, 1000
+        yield f"models.{name}", "threads", model.threads, 1, 1024
         yield f"models.{name}", "idle_timeout", model.idle_timeout, 0.1, math.inf
         if model.price is not None:
             yield from _each(f"models.{name}.price", model.price)
-    for table, asking in (("attempt", config.attempt), ("teach", config.teach)):
+    for table, asking in (("attempt", config.attempt), ("teach", config.teach), ("evaluate", config.evaluate)):
         yield table, "temperature", asking.temperature, 0, 100
         yield table, "top_p", asking.top_p, 0, 1
         yield table, "max_tokens", asking.max_tokens, 1, math.inf
         yield table, "seed", asking.seed, 0, math.inf
         yield from _each(f"{table}.budget", asking.budget)
     yield "attempt", "samples", config.attempt.samples, 1, 100_000
+    yield "evaluate", "samples", config.evaluate.samples, 1, 100_000
     yield "attempt", "limit", config.attempt.limit, 1, math.inf
     yield "teach", "tries", config.teach.tries, 1, 100_000
     yield "verify", "deadline", config.verify.deadline, 0.1, math.inf
@@ -190,6 +235,7 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
     yield "curate", "max_tokens", config.curate.max_tokens, 1, math.inf
     yield "curate", "max_repetition", config.curate.max_repetition, 0, 1
     yield from _training(config.train)
+    yield from _comparing(config.compare)
     if config.prm is not None:
         yield "prm", "context", config.prm.context, 1, math.inf
         yield "prm", "concurrency", config.prm.concurrency, 1, 100_000
@@ -200,13 +246,24 @@ def _training(train: TrainSettings) -> Iterator[tuple[str, str, float | None, fl
     """Give the numbers of `[train]`."""
     least: dict[str, float] = {"lora_alpha": 1e-6, "learning_rate": 1e-12, "max_length": 2}
     most: dict[str, float] = {"learning_rate": 10, "lora_rank": 65536, "weight_decay": 10}
-    counts = ("epochs", "batch_size", "micro_batch", "max_length", "lora_rank", "checkpoint_every")
+    counts = ("epochs", "steps", "batch_size", "micro_batch", "max_length", "lora_rank", "checkpoint_every")
     for key in (*counts, "lora_alpha", "learning_rate"):
         yield "train", key, getattr(train, key), least.get(key, 1), most.get(key, 1_000_000_000)
     yield "train", "warmup", train.warmup, 0, 1
     yield "train", "weight_decay", train.weight_decay, 0, most["weight_decay"]
     yield "train", "replay", train.replay, 0, 1000
     yield "train", "seed", train.seed, 0, 2**32 - 1
+
+
+def _comparing(compare: CompareSettings) -> Iterator[tuple[str, str, float | None, float, float]]:
+    """Give the numbers of `[compare]`."""
+    for seed in compare.seeds:
+        yield "compare", "seeds", seed, 0, 2**32 - 1
+    for share in compare.replay:
+        yield "compare", "replay", share, 0, 1000
+    yield "compare", "chains", compare.chains, 1, math.inf
+    yield "compare", "steps", compare.steps, 1, 1_000_000_000
+    yield "compare", "jobs", compare.jobs, 1, 1024
 
 
 def _each(table: str, amounts: Settings) -> Iterator[tuple[str, str, float | None, float, float]]:

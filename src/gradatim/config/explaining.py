@@ -18,7 +18,7 @@ def option(key: str) -> str:
     """Return the command line's word for a key: `--max-tokens`; for one that holds several values, of each: `--set`."""
     if key == "path":
         return "SOURCE"
-    return f"--{key.removesuffix('s') if key in ('sets', 'scripts', 'columns') else key.replace('_', '-')}"
+    return f"--{key.removesuffix('s') if key in ('sets', 'scripts', 'columns', 'presets') else key.replace('_', '-')}"
 
 
 def bracketed(table: str) -> str:

@@ -14,6 +14,7 @@ from gradatim.config.checks import check
 from gradatim.config.explaining import fault, option, value_fault
 from gradatim.config.settings import Config, Settings
 from gradatim.errors import UsageError
+from gradatim.tiny.weights import named
 
 if TYPE_CHECKING:
     from gradatim.config.settings import IngestSettings
@@ -72,25 +73,33 @@ def _from_folder(config: Config, folder: Path) -> Config:
 
     def joined(path: str) -> str:
         expanded = os.path.expanduser(path)  # noqa: PTH111 - Path's raises where there is no such home
-        return path if path.startswith("hf:") else expanded if folder == Path() else str(folder / expanded)
+        return path if path.startswith(("hf:", "tiny:")) else expanded if folder == Path() else str(folder / expanded)
 
     def source(one: IngestSettings) -> str:
         # Where no such file is, owner/name can be a data set of the hub, as for `formats.read`.
         on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", one.path) and not (folder / one.path).parent.is_dir()
         return one.path if one.format == "hf" or on_hub else joined(one.path)
 
+    def weights(path: str) -> str:
+        return named(joined(path))
+
     train = config.train
     # A base that is no folder here can be an id of the hub.
     if train.base and ((folder / train.base).is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", train.base)):
-        train = updated(train, base=joined(train.base))
+        train = updated(train, base=weights(train.base))
+    models = {
+        name: one if one.path is None else updated(one, path=weights(one.path)) for name, one in config.models.items()
+    }
     prm = config.prm
     if prm is not None and prm.backend == "local":
-        prm = updated(prm, model=joined(prm.model))
+        prm = updated(prm, model=weights(prm.model))
     return updated(
         config,
         library=joined(config.library),
         ingest=[updated(one, path=source(one)) for one in config.ingest],
+        models=models,
         prm=prm,
         export=updated(config.export, out=joined(config.export.out)),
         train=updated(train, out=joined(train.out)),
+        compare=updated(config.compare, out=joined(config.compare.out)),
     )

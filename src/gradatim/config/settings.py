@@ -56,26 +56,33 @@ class PriceSettings(Settings, frozen=True):
 
 
 class ModelSettings(Settings, frozen=True):
-    """`[models.NAME]`: an OpenAI-compatible chat server and the model on it."""
+    """`[models.NAME]`: a model on an OpenAI-compatible chat server, or in a folder and run in this process."""
 
     model: str
     """The model's name; attempts and grades are kept under it."""
-    base_url: str
-    """Up to and with `/v1`."""
-    kind: Literal["endpoint"] = "endpoint"
-    """A server; there is no other kind yet."""
+    kind: Literal["endpoint", "local"] = "endpoint"
+    """`endpoint`: a server. `local`: transformers in this process, extra `[local]`."""
+    base_url: str | None = None
+    """The server's, up to and with `/v1`; needed for `endpoint`."""
+    path: str | None = None
+    """The model's folder, as Hugging Face lays it out; needed for `local`."""
     served_as: str | None = None
     """The name to send, where the server knows the model by another."""
     api_key_env: str | None = None
     """The environment variable that holds the key. Keys stand in no file."""
-    concurrency: int = 64
-    """Requests in flight at most; fewer when the server says it has too much to do."""
+    concurrency: int | None = None
+    """Requests in flight at most; fewer when the server says it has too much to do. None: 64, and 256 for `local`,
+    where that many are written at once."""
     stream: bool = True
     """Ask for the answer in pieces, so that silence can be told from slowness."""
     idle_timeout: float = 300.0
     """Seconds without a byte after which a request counts as dead. There is no limit on the whole."""
     tries: int = 5
     """Tries per request in one run, for faults that may pass."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` (`local`)."""
+    threads: int | None = None
+    """Of torch on the processor (`local`); None: torch's own choice."""
     price: PriceSettings | None = None
     """None: no cost is counted, and no budget in money can be set."""
 
@@ -92,7 +99,7 @@ class BudgetSettings(Settings, frozen=True):
 
 
 class Asking(Settings, frozen=True):
-    """How a model is asked; common to `[attempt]` and `[teach]`."""
+    """How a model is asked; common to `[attempt]`, `[teach]` and `[evaluate]`."""
 
     model: str
     """Which of `[models]`."""
@@ -154,6 +161,8 @@ class PrmSettings(Settings, frozen=True):
 
     model: str
     """A folder (`local`) or the server's model name (`pooling`)."""
+    text: Literal["answer", "thinking"] = "answer"
+    """What is scored of an attempt. `thinking`: the reasoning, where a model puts its steps there, else the answer."""
     kind: Literal["qwen"] = "qwen"
     """The format: Qwen2.5-Math-PRM and its kin."""
     backend: Literal["local", "pooling"] = "pooling"
@@ -247,6 +256,31 @@ class ExportSettings(Settings, frozen=True):
     """Further columns; `model` is the teacher."""
 
 
+class EvaluateSettings(Asking, frozen=True):
+    """`[evaluate]`: how good a model is on evaluation sets, and how sure that is."""
+
+    model: str = "base"
+    """Which of `[models]`."""
+    sets: list[str] | None = None
+    """None: the sets of `presets`; where there are none either, all evaluation sets."""
+    presets: list[Literal["aime24", "aime25", "math500", "gpqa-diamond"]] = []
+    """Public sets, read from the Hugging Face hub where the library does not have them yet."""
+    samples: int | None = None
+    """Answers per question. None: 16 in a set of at most 100 questions, 4 in one of at most 1,000, else 1."""
+    temperature: float | None = 0.6
+    """Reasoning models repeat themselves when they are asked greedily; 0.6 is what their makers evaluate with."""
+    top_p: float | None = 0.95
+    """None sends none."""
+    max_tokens: int = 16384
+    """The most tokens of one answer, reasoning included. An answer that is cut off here is `undecided`."""
+    by: str = ""
+    """A column of the questions' source to break the figures down by: `subject`."""
+    levels_of: str | None = None
+    """Break down by the levels of this model. None: the evaluated model's own, or those of the one that is graded."""
+    allow_overlap: bool = False
+    """Evaluate on a pool, or on questions that were drawn, all the same; the result says so."""
+
+
 class TrainSettings(Settings, frozen=True):
     """`[train]`: fine-tune the base model on a draw's chains.
 
@@ -272,6 +306,8 @@ class TrainSettings(Settings, frozen=True):
     """Names of the layers that get adapters; none means every linear layer but the head."""
     epochs: int = 5
     """How often each example is seen."""
+    steps: int | None = None
+    """Exactly so many steps in place of `epochs`: examples are gone through again and again until then."""
     learning_rate: float | None = None
     """The highest. None: 1e-5 for `full`; 1e-4 for `lora`, which wants about ten times as much."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -310,6 +346,69 @@ class TrainSettings(Settings, frozen=True):
     """`bfloat16` computes in it, over float32 weights. `auto`: bfloat16 on a CUDA card that has it, else float32."""
 
 
+class CompareSettings(Settings, frozen=True):
+    """`[compare]`: ways to choose questions, at equal budgets of chains and equal training steps, held against random.
+
+    What else an arm needs is said by the other tables: how models are asked, graded, taught, trained and evaluated.
+    """
+
+    name: str = "compare"
+    """What draws and trained models are named by: `NAME-ARM-SEED`. Other settings in one library need another name."""
+    arms: tuple[str, ...] = (
+        "random",
+        "easiest",
+        "hardest",
+        "static",
+        "answer_length",
+        "p_eval",
+        "p_c",
+        "p_c_reversed",
+        "transfer",
+        "pass_rate_band",
+        "wrong_uniform",
+    )
+    """See docs/compare.md."""
+    baseline: str = "random"
+    """The arm that every other one is held against, seed by seed, with the same replay."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """A seed decides an arm's choice, which answers are replayed, and the order of training."""
+    replay: tuple[float, ...] = (0.0, 1.0)
+    """Each arm is trained once for each of these, as `replay` in `[train]`."""
+    chains: int = 1000
+    """Verified chains per arm: the budget."""
+    steps: int | None = None
+    """Training steps of every arm. None: those that the largest replay takes with `epochs` of `[train]`."""
+    set: str = "test"
+    """The evaluation set on which the trained models are compared."""
+    observed: str = "eval"
+    """The evaluation set whose levels `p_eval` follows: not the one on which models are compared."""
+    static: str = "size"
+    """The column of the pool, a number, that `static` goes by."""
+    second: str = "second"
+    """Which of `[models]` gives the grades that `transfer` goes by."""
+    jobs: int = 1
+    """Trainings at a time, each in a process of its own with one thread."""
+    out: str = "compare"
+    """The folder that the trainings work in."""
+    keep_models: bool = False
+    """Keep the trained models' folders there; else each is removed when its answers are in the library."""
+
+
+class ReportSettings(Settings, frozen=True):
+    """`[report]`: one HTML file with what the library knows."""
+
+    out: str = "report.html"
+    """The file."""
+    title: str | None = None
+    """None: the models' names."""
+    draw: str | None = None
+    """None: the newest draws, six at most."""
+    model: str | None = None
+    """The graded model that it is about; None: the base of the newest training, else the newest draw's."""
+    after: str | None = None
+    """The model to hold beside it; None: what it was trained to last."""
+
+
 class Config(Settings, frozen=True):
     """The whole of `gradatim.toml`. Paths in a file are relative to its folder."""
 
@@ -325,7 +424,10 @@ class Config(Settings, frozen=True):
     teach: TeachSettings = TeachSettings()
     curate: CurateSettings = CurateSettings()
     export: ExportSettings = ExportSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
     train: TrainSettings = TrainSettings()
+    compare: CompareSettings = CompareSettings()
+    report: ReportSettings = ReportSettings()
 
     def model(self, name: str) -> ModelSettings:
         """Return `[models.NAME]`. Raises `UsageError` saying how to add it."""

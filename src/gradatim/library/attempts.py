@@ -86,6 +86,11 @@ def find_setting(library: Library, id_: str) -> Setting | None:
     return _setting(*rows[0]) if rows else None
 
 
+def find(library: Library, role: Role, model: str, sampling: str) -> Setting | None:
+    """Return the setting of a model that was asked in this way, if the library has it."""
+    return find_setting(library, content_id(role, model, sampling)[:10])
+
+
 def settings(library: Library, role: Role | None = None) -> list[Setting]:
     """All settings, in the order they were made."""
     rows = library.all(

@@ -72,6 +72,23 @@ def unjudged(library: Library, domain: Domain, checker: int, *, role: Role | Non
         yield _unjudged(*row)
 
 
+def count_unjudged(library: Library, domain: Domain, checker: int, *, role: Role | None = None) -> int:
+    """Count the attempts of the domain without a verdict of this checker."""
+    if role is None:
+        # Two counts and no look-up for each attempt.
+        sql = (
+            "SELECT (SELECT count(*) FROM attempt a JOIN question q ON q.pk = a.question WHERE q.domain = ?) - "
+            "(SELECT count(*) FROM verdict WHERE checker = ?)"
+        )
+        return int(library.value(sql, (domain, checker)))
+    pks = ",".join(str(one.pk) for one in settings(library, role))
+    sql = (
+        "SELECT count(*) FROM attempt a JOIN question q ON q.pk = a.question WHERE q.domain = ? "
+        f"AND a.setting IN ({pks}) AND NOT EXISTS (SELECT 1 FROM verdict v WHERE v.attempt = a.pk AND v.checker = ?)"
+    )
+    return int(library.value(sql, (domain, checker)))
+
+
 def by_attempt(library: Library, pks: Sequence[int]) -> list[Unjudged]:
     """These attempts, whether judged or not."""
     marks = ",".join("?" * len(pks))
@@ -128,6 +145,8 @@ class Unscored:
     pk: int
     question: int
     prompt: str
+    thinking: str
+    """The reasoning without the answer; empty where there is none."""
     answer: str
 
 
@@ -143,8 +162,8 @@ def unscored(library: Library, setting: Setting, prm: int) -> Iterator[Unscored]
     )
     rows = paged(library, sql, (setting.pk, prm), key_bounds(library, [setting.pk]))
     for pk, question, prompt, content, reasoning in rows:
-        answer = split_reasoning(unpack(content), unpack(reasoning))[1]
-        yield Unscored(pk=pk, question=question, prompt=unpack(prompt), answer=answer)
+        thinking, answer = split_reasoning(unpack(content), unpack(reasoning))
+        yield Unscored(pk=pk, question=question, prompt=unpack(prompt), thinking=thinking, answer=answer)
 
 
 def write_scores(connection: sqlite3.Connection, attempt: int, prm: int, scores: StepScores) -> None:

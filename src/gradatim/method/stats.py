@@ -90,6 +90,17 @@ def credible_interval(correct: int, wrong: int, *, prior: tuple[float, float], m
     return beta_quantile(tail, a, b), beta_quantile(1 - tail, a, b)
 
 
+def student_quantile(mass: float, freedom: float) -> float:
+    """Return the t between whose negative and itself Student's distribution holds `mass`, 0 < mass < 1.
+
+    By the Beta distribution: freedom / (freedom + T**2) is Beta(freedom / 2, 1/2). Raises `ValueError`.
+    """
+    if not (0 < mass < 1 and freedom > 0):
+        raise ValueError(f"there is no t for a mass of {mass} and {freedom} degrees of freedom")
+    x = beta_quantile(1 - mass, freedom / 2, 0.5)
+    return math.sqrt(freedom * (1 - x) / x)
+
+
 def wilson(successes: int, trials: int, mass: float = 0.95) -> tuple[float, float]:
     """Return Wilson's score interval for a share (Wilson 1927), for printing beside counts of many questions.
 

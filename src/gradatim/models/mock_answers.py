@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -53,6 +53,14 @@ class Said:
     content: str
     finish_reason: str
     completion_tokens: int
+
+
+class Speaker(Protocol):
+    """What a mock server says: made-up `Answers`, or a program that can solve the questions it is asked."""
+
+    def say(self, *, model: str, text: str, seed: str, max_tokens: int | None, thinks: bool) -> Said:
+        """Return the answer to a user's message; the same arguments give the same answer."""
+        ...
 
 
 def _steps_of(solution: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gradatim.models.mock_answers import Answers
+    from gradatim.models.mock_answers import Speaker
     from gradatim.models.mock_faults import Injection
     from gradatim.models.mock_http import Connection
     from gradatim.models.mock_server import MockSettings
@@ -49,7 +49,7 @@ class State:
     """What all connections share."""
 
     settings: MockSettings
-    answers: Answers
+    answers: Speaker
     injection: Injection
     seen: Counter[bytes] = field(default_factory=Counter)
     answered: set[bytes] = field(default_factory=set)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from gradatim.models.mock_answers import Speaker
+
 _REASONING = ("none", "field", "reasoning", "think")
 
 
@@ -98,17 +100,24 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def serve_forever(settings: MockSettings, on_ready: Callable[[str], None] = lambda _: None) -> None:
+def serve_forever(
+    settings: MockSettings, on_ready: Callable[[str], None] = lambda _: None, *, speaker: Speaker | None = None
+) -> None:
     """Serve until the process is interrupted. `on_ready` gets the base URL: `http://127.0.0.1:8123/v1`.
 
-    Raises `SetupError` where the port is taken.
+    `speaker` answers in place of the settings' made-up answers. Raises `SetupError` where the port is taken.
     """
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(settings, on_ready, asyncio.Event()))
+        asyncio.run(_serve(settings, on_ready, asyncio.Event(), speaker))
 
 
-async def _serve(settings: MockSettings, on_ready: Callable[[str], None], stopping: asyncio.Event) -> None:
-    answers = Answers(accuracy=settings.accuracy, accuracies=settings.accuracies, path=settings.answers)
+async def _serve(
+    settings: MockSettings,
+    on_ready: Callable[[str], None],
+    stopping: asyncio.Event,
+    speaker: Speaker | None = None,
+) -> None:
+    answers = speaker or Answers(accuracy=settings.accuracy, accuracies=settings.accuracies, path=settings.answers)
     state = State(settings=settings, answers=answers, injection=Injection(shares=settings.faults, seed=settings.seed))
     loop = asyncio.get_running_loop()
     try:
@@ -132,9 +141,14 @@ async def _serve(settings: MockSettings, on_ready: Callable[[str], None], stoppi
 class MockServer:
     """A mock server for the length of a `with` block, in a thread, or in a process where speed is measured."""
 
-    def __init__(self, settings: MockSettings | None = None, *, process: bool = False) -> None:
-        """Nothing listens before the block is entered."""
+    def __init__(
+        self, settings: MockSettings | None = None, *, process: bool = False, speaker: Speaker | None = None
+    ) -> None:
+        """Nothing listens before the block is entered. Raises `UsageError` for a `speaker` with `process`."""
+        if speaker is not None and process:
+            raise UsageError("a speaker lives in this process: leave process=True out")
         self._settings = settings or MockSettings()
+        self._speaker = speaker
         self._in_process = process
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -186,7 +200,7 @@ class MockServer:
                 loop.call_soon_threadsafe(stopping.set)
 
             self._stop = stop
-            await _serve(self._settings, on_ready, stopping)
+            await _serve(self._settings, on_ready, stopping, self._speaker)
 
         def run() -> None:
             try:

@@ -6,56 +6,21 @@ for what is missing and nothing else; a fault is kept as a fault and asked again
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradatim.config import AttemptSettings
-from gradatim.errors import LimitError
-from gradatim.library import attempts, questions
-from gradatim.progress import Progress, Tick, silent
+from gradatim.library import questions
+from gradatim.progress import Progress, silent
 from gradatim.types import Role
-from gradatim.work.asking import Asking, request
+from gradatim.work.answering import AttemptResult, Means, Wanted, answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from gradatim.library.attempts import Setting
-    from gradatim.library.questions import QuestionSet
     from gradatim.library.store import Library
     from gradatim.models import Model
     from gradatim.models.budget import Budget, Price
-    from gradatim.models.pace import EngineSettings, EngineStats
-    from gradatim.types import Request, Sampling
+    from gradatim.models.pace import EngineSettings
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptResult:
-    """What a run of `attempt` did."""
-
-    model: str
-    setting: str
-    wanted: int
-    """Attempts that the sets and samples ask for in all."""
-    before: int
-    """Those that were there."""
-    answered: int
-    faults: dict[str, int]
-    """Requests given up in this run, per reason; the next run asks them again."""
-    prompt_tokens: int
-    completion_tokens: int
-    cost: float | None
-    """In the currency of the model's price; None where none is set."""
-    seconds: float
-    stopped: str = ""
-    """The limit that ended the run early; empty where none did."""
-    notes: tuple[str, ...] = ()
-    """What was found out about the server: a field that it does not take, say."""
-
-    @property
-    def left(self) -> int:
-        """Attempts that are still missing."""
-        return self.wanted - self.before - self.answered
+__all__ = ["AttemptResult", "attempt"]
 
 
 def attempt(
@@ -75,103 +40,12 @@ def attempt(
     limit on faults that is reached ends the run with `stopped` set. In each case what was answered is in the library.
     """
     settings = settings or AttemptSettings()
-    sampling = settings.sampling()
-    sets = questions.chosen_sets(library, settings.sets)
-    setting = attempts.ensure_setting(library, role, model.name, attempts.sampling_text(sampling))
-    wanted = questions.count_active(library, sets) * settings.samples
-    before = attempts.count_done(library, setting, sets, settings.samples)
-    asking = Asking(library, model, setting, stage="attempt", price=price)
-    feed = _Missing(library, setting, sampling, sets, settings)
-
-    def tick(stats: EngineStats) -> Tick:
-        return Tick(
-            done=before + stats.replies,
-            total=wanted,
-            tokens=stats.prompt_tokens + stats.completion_tokens,
-            cost=asking.cost if price else None,
-            faults=stats.faults,
-            note=f"{stats.in_flight} in flight",
-        )
-
-    stopped = ""
-    try:
-        asking.run(feed, engine, budget, tick, progress)
-    except LimitError as error:
-        stopped = str(error)
-    stats = asking.engine.stats
-    return AttemptResult(
-        model=model.name,
-        setting=setting.id,
-        wanted=wanted,
-        before=before,
-        answered=stats.replies,
-        faults=asking.faults,
-        prompt_tokens=stats.prompt_tokens,
-        completion_tokens=stats.completion_tokens,
-        cost=asking.cost if price else None,
-        seconds=stats.seconds,
-        stopped=stopped,
-        notes=asking.notes,
+    wanted = Wanted(
+        stage="attempt",
+        role=role,
+        sets=questions.chosen_sets(library, settings.sets),
+        samples=settings.samples,
+        sampling=settings.sampling(),
+        limit=settings.limit,
     )
-
-
-def _failed_last(
-    library: Library, setting: Setting, sets: Sequence[QuestionSet], samples: int
-) -> Iterator[tuple[int, list[int]]]:
-    """Give what is missing; questions that had a fault before come last.
-
-    A server may refuse some of them for ever: they must not keep each run from what is behind them.
-    """
-    sql = "SELECT DISTINCT question FROM fault WHERE setting = ? AND stage = 'attempt' AND question IS NOT NULL"
-    failed = {row[0] for row in library.all(sql, (setting.pk,))}
-    for last in (False, True) if failed else (False,):
-        for question, missing in attempts.missing(library, setting, sets, samples):
-            if (question in failed) is last:
-                yield question, missing
-
-
-class _Missing:
-    """The requests that are missing, made a page at a time."""
-
-    def __init__(
-        self,
-        library: Library,
-        setting: Setting,
-        sampling: Sampling,
-        sets: Sequence[QuestionSet],
-        settings: AttemptSettings,
-    ) -> None:
-        self._library = library
-        self._sampling = sampling
-        self._missing = _failed_last(library, setting, sets, settings.samples)
-        self._left = settings.limit
-        self._page: deque[tuple[int, list[int]]] = deque()
-        self._ready: deque[Request] = deque()
-        self._over = False
-
-    def take(self) -> Request | None:
-        """Give the next request."""
-        if not self._ready and not self._over:
-            self._fill()
-        return self._ready.popleft() if self._ready else None
-
-    def open(self) -> bool:
-        """Whether there is more."""
-        return bool(self._ready) or not self._over
-
-    def _fill(self) -> None:
-        page = []
-        for question, samples in self._missing:
-            if self._left is not None and self._left == 0:
-                break
-            page.append((question, samples))
-            self._left = None if self._left is None else self._left - 1
-            if len(page) == 500:
-                break
-        if not page:
-            self._over = True
-            return
-        texts = questions.many(self._library, [question for question, _ in page])
-        for question, samples in page:
-            asked = texts[question]
-            self._ready.extend(request(question, asked.id, sample, asked.prompt, self._sampling) for sample in samples)
+    return answer(library, model, wanted, Means(engine=engine, price=price, budget=budget, progress=progress))

@@ -34,6 +34,7 @@ from gradatim.library.text import unpack
 from gradatim.method.contamination import NgramIndex
 from gradatim.method.near import bands, near_duplicate, scheme
 from gradatim.progress import Progress, Tick, silent
+from gradatim.tiny import places
 from gradatim.types import Boundary, Domain, Fault, Outcome, Question, content_id
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def ingest(
     done_before = _read_before(library, settings.set, fingerprint)
     if not again and done_before:
         return IngestResult(set=settings.set, preset="", added=0, already=0, dropped={}, excluded=0, unchanged=True)
-    source = iter(rows(settings.path, format=settings.format, split=settings.split, config_name=settings.config_name))
+    source = iter(_rows(settings))
     head = list(itertools.islice(source, _SAMPLE))
     try:
         preset = presets.recognise([row for row in head if isinstance(row, Row)], settings.fields)
@@ -116,6 +117,13 @@ def ingest(
         excluded=intake.excluded,
         faults=dict(intake.faults.most_common()),
     )
+
+
+def _rows(settings: IngestSettings) -> Iterator[Row | BadRow]:
+    """Open the source."""
+    if places.is_tiny(settings.path):
+        return places.rows(settings.path)
+    return rows(settings.path, format=settings.format, split=settings.split, config_name=settings.config_name)
 
 
 def _check(settings: IngestSettings) -> None:

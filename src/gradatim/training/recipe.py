@@ -33,6 +33,7 @@ class Recipe:
     lora_alpha: float = 64.0
     lora_targets: tuple[str, ...] = ()
     epochs: int = 5
+    steps: int | None = None
     learning_rate: float = 1e-5
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = 0.05
@@ -53,6 +54,8 @@ class Recipe:
     def text(self) -> str:
         """Return what decides the weights, as canonical JSON."""
         kept = {name: value for name, value in asdict(self).items() if name not in _NO_MATTER}
+        if self.steps is not None:
+            del kept["epochs"]
         if self.method == "full":
             kept = {name: value for name, value in kept.items() if not name.startswith("lora_")}
         return json.dumps(kept, sort_keys=True)

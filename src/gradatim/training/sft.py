@@ -87,9 +87,11 @@ def plan(base: str, exchanges: Sequence[Exchange], recipe: Recipe) -> Plan:
     digest = hashlib.blake2b(digest_size=16)
     for one in examples:
         digest.update(f"{one.answer_from} {one.ids}\n".encode())
-    batches = arranged(
-        [len(one.ids) for one in examples], epochs=recipe.epochs, batch_size=recipe.batch_size, seed=recipe.seed
-    )
+    lengths = [len(one.ids) for one in examples]
+    epochs = recipe.epochs
+    if recipe.steps is not None:
+        epochs = math.ceil(recipe.steps * recipe.batch_size / max(1, len(lengths)))
+    batches = arranged(lengths, epochs=epochs, batch_size=recipe.batch_size, seed=recipe.seed)[: recipe.steps]
     return Plan(
         id=content_id(_VERSION, found.fingerprint, digest.hexdigest(), recipe.text()),
         base=found,
@@ -257,7 +259,7 @@ def _adapters(recipe: Recipe) -> Any:
 
 def _arguments(trl: Any, plan: Plan, place: Path, *, cuda: bool, half: bool) -> Any:
     recipe = plan.recipe
-    every = recipe.checkpoint_every or math.ceil(plan.steps / recipe.epochs)
+    every = recipe.checkpoint_every or math.ceil(len(plan.examples) / recipe.batch_size)
     return trl.SFTConfig(
         output_dir=str(place),
         per_device_train_batch_size=recipe.micro_batch or recipe.batch_size,

@@ -6,20 +6,33 @@ from typing import TYPE_CHECKING
 
 from gradatim.models.budget import Budget, Price
 from gradatim.models.endpoint import Endpoint
+from gradatim.models.local import CONCURRENCY, LocalModel
 from gradatim.models.pace import EngineSettings
 from gradatim.prm.local import QwenLocalPRM
 from gradatim.prm.pooling import QwenPoolingPRM
+from gradatim.tiny import places
 
 if TYPE_CHECKING:
     from gradatim.config import BudgetSettings, ModelSettings, PrmSettings
     from gradatim.prm import PRM
 
 
-def open_model(settings: ModelSettings) -> Endpoint:
-    """Return the model that is configured. Raises `SetupError` where its key is not set, `UsageError` for a bad URL."""
+def open_model(settings: ModelSettings) -> Endpoint | LocalModel:
+    """Return the model that is configured; nothing is asked or loaded yet.
+
+    Raises `SetupError` where its key is not set or its folder holds no model, `UsageError` for a bad URL.
+    """
+    if settings.kind == "local":
+        return LocalModel(
+            name=settings.model,
+            path=settings.path or "",
+            device=settings.device,
+            batch=concurrency_of(settings),
+            threads=settings.threads,
+        )
     return Endpoint(
         name=settings.model,
-        base_url=settings.base_url,
+        base_url=_url(settings.base_url or ""),
         api_key_env=settings.api_key_env,
         model=settings.served_as,
         stream=settings.stream,
@@ -27,9 +40,21 @@ def open_model(settings: ModelSettings) -> Endpoint:
     )
 
 
+def _url(base_url: str) -> str:
+    """Return the URL to ask; for `tiny:teacher` that of a server which starts now."""
+    return places.teacher_url(base_url) if places.is_tiny(base_url) else base_url
+
+
 def engine_settings(settings: ModelSettings) -> EngineSettings:
     """Return how the engine is to ask this model."""
-    return EngineSettings(concurrency=settings.concurrency, tries=settings.tries)
+    return EngineSettings(concurrency=concurrency_of(settings), tries=settings.tries)
+
+
+def concurrency_of(settings: ModelSettings) -> int:
+    """Return how many requests may be under way at once."""
+    if settings.concurrency is not None:
+        return settings.concurrency
+    return CONCURRENCY if settings.kind == "local" else EngineSettings().concurrency
 
 
 def price_of(settings: ModelSettings) -> Price | None:

@@ -1,0 +1,90 @@
+"""What the library knows about each question of the pool, as the arms take it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from gradatim.errors import UsageError
+from gradatim.library import draws, grades
+from gradatim.library.text import unpack
+from gradatim.method.arms import Known
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradatim.library.grades import GradingRow
+    from gradatim.library.store import Library
+
+
+def known(library: Library, grading: GradingRow, other: GradingRow | None, static: str | None) -> list[Known]:
+    """Return the drawable questions that have a level, and where an arm needs it, one by the other grading too.
+
+    All arms choose from the same questions. Raises `UsageError` where `static` names no column with numbers.
+    """
+    never = draws.undrawable(library)
+    levels = {} if other is None else _levels(library, other)
+    numbers = {} if static is None else _numbers(library, static)
+    lengths = _lengths(library, grading)
+    sql = (
+        "SELECT q.pk, q.id, g.level, g.difficulty, g.correct, g.wrong FROM grade g JOIN question q ON q.pk = g.question "
+        "WHERE g.grading = ? AND g.level IS NOT NULL ORDER BY q.id"
+    )
+    found = [
+        Known(
+            id=id_,
+            level=level,
+            difficulty=difficulty or 0.0,
+            rate=correct / (correct + wrong),
+            length=lengths.get(pk, 0.0),
+            static=numbers.get(pk),
+            other=levels.get(pk),
+        )
+        for pk, id_, level, difficulty, correct, wrong in library.all(sql, (grading.pk,))
+        if pk not in never and (other is None or pk in levels)
+    ]
+    if static is not None and not any(one.static is not None for one in found):
+        raise UsageError(
+            f"The arm static needs a column of numbers, and the pool has none that is named {static!r}. Name one as "
+            "static in [compare], or leave the arm out."
+        )
+    return found
+
+
+def observed(library: Library, grading: GradingRow, set_pk: int) -> dict[int, int]:
+    """Count the questions of each level of an evaluation set."""
+    counts = grades.histogram(library, grading, set_pk)
+    return {level: count for level, count in counts.items() if level is not None}
+
+
+def keys(library: Library, ids: Sequence[str]) -> dict[str, int]:
+    """Return the keys of these questions."""
+    wanted = set(ids)
+    return {id_: pk for pk, id_ in library.rows("SELECT pk, id FROM question") if id_ in wanted}
+
+
+def _levels(library: Library, grading: GradingRow) -> dict[int, int]:
+    sql = "SELECT question, level FROM grade WHERE grading = ? AND level IS NOT NULL"
+    return dict(library.all(sql, (grading.pk,)))
+
+
+def _lengths(library: Library, grading: GradingRow) -> dict[int, float]:
+    """Mean length of the attempts that were graded: tokens as counted, or a quarter of the characters."""
+    sql = (
+        "SELECT a.question, avg(coalesce(a.completion_tokens, (length(unpack(t.content)) + "
+        "length(unpack(t.reasoning))) / 4.0)) FROM attempt a JOIN attempt_text t ON t.attempt = a.pk "
+        "WHERE a.setting = ? GROUP BY a.question"
+    )
+    return dict(library.all(sql, (grading.setting,)))
+
+
+def _numbers(library: Library, column: str) -> dict[int, float]:
+    """Return what stands in a column of the questions' source, where it is a number."""
+    found: dict[int, float] = {}
+    for pk, packed in library.rows("SELECT question, extra FROM question_text"):
+        value = json.loads(unpack(packed)).get(column)
+        try:
+            found[pk] = float(value)
+        except (TypeError, ValueError):
+            continue
+    return found

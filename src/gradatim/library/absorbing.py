@@ -1,0 +1,88 @@
+"""Taking a trained model's rows over from a copy of the library in which another process made them.
+
+A library has one writer. Processes that train and evaluate beside each other each write to a copy, made when all that
+they read was there; afterwards the one writer of the original takes over what is theirs: a training with its loss curve
+and a model's `eval` attempts with their verdicts. Question and draw keys are the same in a copy, since rows are never
+edited or removed; all other keys are looked up anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradatim.library import attempts, verdicts
+from gradatim.types import Role
+
+if TYPE_CHECKING:
+    from gradatim.library.store import Library
+
+_TRAINING = "id, model, base, draw, settings, chains, replayed, steps, folder, made_at"
+_STEP = "step, epoch, loss, learning_rate, tokens, at"
+_ATTEMPT = (
+    "question, sample, finish_reason, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens, cost, "
+    "latency, server_model, made_at"
+)
+
+
+def copy(library: Library, target: Path) -> None:
+    """Write a copy of the library as it is now; it appears whole."""
+    unfinished = target.with_name(target.name + ".new")
+    unfinished.unlink(missing_ok=True)
+    uri = f"{library.path.absolute().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as source, closing(sqlite3.connect(unfinished)) as written:
+        source.backup(written)
+    unfinished.replace(target)
+
+
+def absorb(library: Library, other: Library, model: str) -> None:
+    """Take over the trainings of a model and its `eval` attempts with their verdicts. All or nothing."""
+    checkers = _checkers(library, other)
+    settings = {
+        one.pk: attempts.ensure_setting(library, Role.EVAL, model, one.sampling).pk
+        for one in attempts.settings(other, Role.EVAL)
+        if one.model == model
+    }
+    with library.transaction() as connection:
+        for pk, *training in other.all(f"SELECT pk, {_TRAINING} FROM training WHERE model = ?", (model,)):
+            connection.execute(
+                f"INSERT OR IGNORE INTO training ({_TRAINING}) VALUES ({', '.join('?' * len(training))})", training
+            )
+            own = connection.execute("SELECT pk FROM training WHERE id = ?", (training[0],)).fetchone()[0]
+            steps = other.rows(f"SELECT {_STEP} FROM training_step WHERE training = ?", (pk,))
+            connection.executemany(
+                f"INSERT OR REPLACE INTO training_step (training, {_STEP}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                ((own, *step) for step in steps),
+            )
+        for pk, own in settings.items():
+            _attempts(connection, other, (pk, own), checkers)
+
+
+def _checkers(library: Library, other: Library) -> dict[int, int]:
+    """Return the library's key for each of the other's checkers."""
+    found = {}
+    for pk, name, version in other.all("SELECT pk, name, version FROM checker ORDER BY round"):
+        found[pk] = verdicts.ensure_checker(library, name, version)
+    return found
+
+
+def _attempts(
+    connection: sqlite3.Connection, other: Library, setting: tuple[int, int], checkers: dict[int, int]
+) -> None:
+    """Take over the attempts of a setting: its key there, and here."""
+    sql = f"SELECT pk, {_ATTEMPT} FROM attempt WHERE setting = ? ORDER BY pk"
+    for pk, *row in other.rows(sql, (setting[0],)):
+        marks = ", ".join("?" * (len(row) + 1))
+        values = (setting[1], *row)
+        cursor = connection.execute(f"INSERT OR IGNORE INTO attempt (setting, {_ATTEMPT}) VALUES ({marks})", values)
+        if not cursor.rowcount:
+            continue
+        texts = other.all("SELECT content, reasoning FROM attempt_text WHERE attempt = ?", (pk,))
+        connection.execute("INSERT INTO attempt_text VALUES (?, ?, ?)", (cursor.lastrowid, *texts[0]))
+        sql_verdicts = "SELECT checker, outcome, reason, answer, found_by FROM verdict WHERE attempt = ?"
+        connection.executemany(
+            "INSERT OR IGNORE INTO verdict VALUES (?, ?, ?, ?, ?, ?)",
+            [(cursor.lastrowid, checkers[one[0]], *one[1:]) for one in other.all(sql_verdicts, (pk,))],
+        )
