@@ -45,6 +45,7 @@ TABLES = (
     ("[teach]", config.TeachSettings),
     ("[curate]", config.CurateSettings),
     ("[export]", config.ExportSettings),
+    ("[train]", config.TrainSettings),
     ("[evaluate]", config.EvaluateSettings),
 )
 

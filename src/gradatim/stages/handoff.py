@@ -122,8 +122,8 @@ def _order(settings: TrainSettings, base: str, gpus: int, rows: int, trainer: Tr
         )
     if trainer == "llamafactory" and family is None:
         notes.append(
-            f"The name of {base} tells no template of LLaMA-Factory's, so it will read the tokenizer's own. Set template "
-            "in train.yaml where it has one."
+            f"The name of {base} tells no template of LLaMA-Factory's, so it will read the tokenizer's own. Set "
+            "template in train.yaml where it has one."
         )
     recipe = recipe_of(settings)
     order = handoff.Order(
@@ -160,16 +160,18 @@ def _readme(order: Order, trainer: Trainer, chains: int, replayed: int) -> str:
     offloaded = "; the optimiser is kept in main memory" if order.offloads() else ""
     text = f"""# Train {order.base} with {_VERSIONS[trainer]}
 
-{chains:,} chains and {replayed:,} of the model's own verified answers, {recipe.epochs} epochs, batch {recipe.batch_size} on
-{order.gpus} cards: {order.steps():,} steps. The loss is on the answers only.
+{chains:,} chains and {replayed:,} of the model's own verified answers, {recipe.epochs} epochs, batch
+{recipe.batch_size} on {order.gpus} cards: {order.steps():,} steps. The loss is on the answers only.
 
-Install `{_INSTALL[trainer]}` for the CUDA of your machine, then run `sh run.sh`. The model comes into `{handoff.OUT}`.
+Install `{_INSTALL[trainer]}` for the CUDA of your machine, then run `sh run.sh`.
+The model comes into `{handoff.OUT}`.
 
 * Examples longer than {recipe.max_length:,} tokens are {long} by this trainer.
-* Weights, gradients and AdamW take about 16 bytes a weight over all cards{offloaded}. Long chains need room besides.
+* Weights, gradients and AdamW take about 16 bytes a weight over all cards{offloaded}.
+  Long chains need room besides.
 """
     if order.template is not None and trainer != "llamafactory":
-        text += """* `chat_template.jinja` leaves the answer whole; the model's own drops its reasoning. The trained model is saved
-  with it: copy the base's template back before you serve chats of several turns.
+        text += """* `chat_template.jinja` leaves the answer whole; the model's own drops its reasoning.
+  The trained model is saved with it: copy the base's back before you serve chats of several turns.
 """
     return text

@@ -24,7 +24,7 @@ Trainer: TypeAlias = Literal["llamafactory", "axolotl", "trl-accelerate"]
 Value: TypeAlias = "str | int | float | bool | Sequence[Value] | Mapping[str, Value] | None"
 
 DATA, OUT = "train.jsonl", "model"
-_ROOM = 60
+_ROOM = 40
 """GiB of an 80 GB card that weights, gradients and AdamW's state may take before the optimiser goes to main memory."""
 
 
@@ -99,7 +99,6 @@ def _llamafactory(order: Order) -> dict[str, str]:
         "gradient_accumulation_steps": order.accumulation(),
         "lr_scheduler_type": _schedule(recipe),
         "save_strategy": "epoch",
-        "overwrite_output_dir": False,
         **_common(order),
     }
     tags = {
@@ -127,10 +126,14 @@ def _llamafactory(order: Order) -> dict[str, str]:
 
 def _axolotl(order: Order) -> dict[str, str]:
     recipe = order.recipe
+    chosen: dict[str, Value] = {"chat_template": "tokenizer_default"}
+    if order.template is not None:
+        chosen = {"chat_template": "jinja", "chat_template_jinja": "chat_template.jinja"}
     dataset: dict[str, Value] = {
         "path": DATA,
         "ds_type": "json",
         "type": "chat_template",
+        **chosen,  # here too: where a data set names no template, Axolotl takes the tokenizer's
         "field_messages": "messages",
         "message_property_mappings": {"role": "role", "content": "content"},
         "roles_to_train": ["assistant"],
@@ -139,8 +142,7 @@ def _axolotl(order: Order) -> dict[str, str]:
     settings: dict[str, Value] = {
         "base_model": order.base,
         "trust_remote_code": False,
-        "chat_template": "tokenizer_default" if order.template is None else "jinja",
-        **({} if order.template is None else {"chat_template_jinja": "chat_template.jinja"}),
+        **chosen,
         **({"eot_tokens": [order.family.ending]} if order.family and order.family.ending else {}),
         "datasets": [dataset],
         "dataset_prepared_path": "prepared",
@@ -181,7 +183,7 @@ def _trl(order: Order) -> dict[str, str]:
     recipe = order.recipe
     settings: dict[str, Value] = {
         "model_name_or_path": order.base,
-        "dtype": "bfloat16" if recipe.method == "lora" else "float32",
+        "dtype": "bfloat16",  # ZeRO keeps a float32 copy of what is trained
         **({} if order.template is None else {"chat_template_path": "chat_template.jinja"}),
         "datasets": [{"path": "json", "data_files": DATA, "split": "train"}],
         "completion_only_loss": True,
@@ -191,7 +193,6 @@ def _trl(order: Order) -> dict[str, str]:
         "per_device_train_batch_size": recipe.micro_batch or 1,
         "gradient_accumulation_steps": order.accumulation(),
         "lr_scheduler_type": _schedule(recipe),
-        "gradient_checkpointing": True,
         "save_strategy": "epoch",
         "report_to": "none",
         "use_peft": recipe.method == "lora",

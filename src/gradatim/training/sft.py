@@ -112,7 +112,7 @@ def tokenizer_of(base: Base) -> tuple[Any, list[int], int]:
         with _quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(base.path, local_files_only=local)
             config = transformers.AutoConfig.from_pretrained(base.path, local_files_only=local)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # the readers of a damaged folder raise all kinds
         raise _unreadable(base, error) from error
     ends: list[int] = []
     if base.folder is not None and (base.folder / "generation_config.json").is_file():
@@ -242,7 +242,7 @@ def _model(plan: Plan, torch: Any, *, cuda: bool, half: bool) -> Any:
         return transformers.AutoModelForCausalLM.from_pretrained(
             plan.base.path, dtype=torch.bfloat16 if frozen else torch.float32, local_files_only=local
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # as above
         raise _unreadable(plan.base, error) from error
 
 
