@@ -28,7 +28,7 @@ GROUPS = (
     ("Chains", ("sample", "teach", "curate", "export")),
     ("Evaluation", ("evaluate",)),
     ("All of it", ("run",)),
-    ("Looking", ("status", "show", "query")),
+    ("Looking", ("status", "show", "query", "report")),
     ("Trying it out", ("mock-server",)),
 )
 TABLES = (
@@ -46,6 +46,7 @@ TABLES = (
     ("[curate]", config.CurateSettings),
     ("[export]", config.ExportSettings),
     ("[evaluate]", config.EvaluateSettings),
+    ("[report]", config.ReportSettings),
 )
 
 CLI_HEAD = """\
