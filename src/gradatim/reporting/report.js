@@ -176,6 +176,7 @@ function accuracy() {
       }),
       flow(evaluation),
       undecided(evaluation),
+      evaluation.left_out ? element("figcaption", null, `${count(evaluation.left_out)} further models were evaluated on this set and are left out.`) : null,
       asTable(`Accuracy on ${evaluation.set}, with 95 % intervals`, head, rows));
   };
   return section("accuracy", "Accuracy", "The share of questions that each model answers correctly, averaged over its samples. Lines are 95 % intervals over questions; the gain is taken question by question, so its interval is narrower than the two models' would suggest.",
