@@ -202,7 +202,7 @@ function flow(evaluation) {
 function stories() {
   if (!report.stories.length) return null;
   return section("questions", "Single questions",
-    "Chosen by a fixed rule, not by eye: of each level the first, in the order of a hash, that the base model answered wrong and, where there is one, the trained model right. So they show what a success looks like, not how often there is one. Steps of a wrong answer are shaded by their PRM score: the darker, the lower.",
+    "Chosen by a fixed rule, not by eye: of each level the first, in the order of a hash, that the base model answered wrong and, where there is one, the trained model right. So they show what a success looks like, not how often there is one. Steps of a wrong answer are shaded by their PRM score: the stronger the shade, the lower the score.",
     report.stories.map(story));
 }
 
