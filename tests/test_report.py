@@ -369,6 +369,20 @@ def test_another_model_can_be_chosen(world, tmp_path):
         write_report(world / "library.db", tmp_path / "none.html", model="nobody")
 
 
+def test_a_draw_by_another_models_levels_is_told(world, tmp_path):
+    """A model trained on a draw that was graded for another is held beside its own base, with its own levels."""
+    shutil.copy(world / "library.db", tmp_path / "transfer.db")
+    with gr.Library(tmp_path / "transfer.db", write=True) as library:
+        other = "(SELECT pk FROM grading WHERE model = 'other')"
+        with library.transaction() as connection:
+            connection.execute(f"UPDATE draw SET grading = {other} WHERE name = 'flat'")
+        add_training(library, "transferred", "student", "flat", steps=3)
+    result = write_report(tmp_path / "transfer.db", tmp_path / "transfer.html")
+    data = embedded(tmp_path / "transfer.html")
+    assert (result.model, result.after, data["histograms"][0]["model"]) == ("student", "transferred", "student")
+    assert "Draw flat" in [figure["name"] for figure in data["figures"]]
+
+
 def test_a_large_pool_does_not_make_a_large_page(world, tmp_path):
     """Forty thousand further graded questions change numbers, and the page grows by less than 1 kB."""
     shutil.copy(world / "library.db", tmp_path / "large.db")

@@ -103,11 +103,8 @@ def _scope(library: Library, settings: ReportSettings) -> _Scope:
     after = settings.after or next((row[2] for row in reversed(trained) if row[3] == before), None)
     own = {one.pk for one in there if one.model == before}
     shown = chosen[-SHOWN:]
-    main = _main(
-        library,
-        [draw for draw in chosen if draw.grading in own] or chosen,
-        [row[4] for row in trained if row[3] == before],
-    )
+    trained_on = [row[4] for row in trained if row[3] == before]
+    main = _main(library, [draw for draw in chosen if draw.grading in own or draw.name in trained_on], trained_on)
     if main is not None and main not in shown:
         shown = [main, *shown[1:]]
     return _Scope(
