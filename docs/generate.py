@@ -28,7 +28,7 @@ GROUPS = (
     ("Chains", ("sample", "teach", "curate", "export")),
     ("Evaluation", ("evaluate",)),
     ("All of it", ("run",)),
-    ("Looking", ("status", "show", "query")),
+    ("Looking", ("status", "show", "query", "report")),
     ("Trying it out", ("mock-server", "tiny")),
 )
 TABLES = (
@@ -47,6 +47,7 @@ TABLES = (
     ("[export]", config.ExportSettings),
     ("[train]", config.TrainSettings),
     ("[evaluate]", config.EvaluateSettings),
+    ("[report]", config.ReportSettings),
 )
 
 CLI_HEAD = """\

@@ -19,7 +19,7 @@ from cli_world import called, write_pool
 from gradatim.cli.main import cli
 from gradatim.library.text import pack
 from gradatim.reporting import page as page_module
-from report_world import HOSTILE, TRAINED, make_library
+from report_world import HOSTILE, TRAINED, add_training, make_library
 
 VENDOR = Path(page_module.__file__).parent / "vendor"
 in_browser = pytest.mark.skipif(chromium.PROGRAM is None, reason=chromium.WHY_NOT)
@@ -369,6 +369,20 @@ def test_another_model_can_be_chosen(world, tmp_path):
         write_report(world / "library.db", tmp_path / "none.html", model="nobody")
 
 
+def test_a_draw_by_another_models_levels_is_told(world, tmp_path):
+    """A model trained on a draw that was graded for another is held beside its own base, with its own levels."""
+    shutil.copy(world / "library.db", tmp_path / "transfer.db")
+    with gr.Library(tmp_path / "transfer.db", write=True) as library:
+        other = "(SELECT pk FROM grading WHERE model = 'other')"
+        with library.transaction() as connection:
+            connection.execute(f"UPDATE draw SET grading = {other} WHERE name = 'flat'")
+        add_training(library, "transferred", "student", "flat", steps=3)
+    result = write_report(tmp_path / "transfer.db", tmp_path / "transfer.html")
+    data = embedded(tmp_path / "transfer.html")
+    assert (result.model, result.after, data["histograms"][0]["model"]) == ("student", "transferred", "student")
+    assert "Draw flat" in [figure["name"] for figure in data["figures"]]
+
+
 def test_a_large_pool_does_not_make_a_large_page(world, tmp_path):
     """Forty thousand further graded questions change numbers, and the page grows by less than 1 kB."""
     shutil.copy(world / "library.db", tmp_path / "large.db")
@@ -389,6 +403,58 @@ def test_a_large_pool_does_not_make_a_large_page(world, tmp_path):
     assert result.file.size - (world / "report.html").stat().st_size < 1000
     lines = embedded(tmp_path / "large.html")["histograms"][0]["lines"]
     assert sum(line["questions"] for line in lines) == 40_300
+
+
+def test_what_there_is_too_much_of_is_counted(world, tmp_path):
+    """Six trainings and six models are shown, the base and the newest trained one among them, and the rest is told."""
+    shutil.copy(world / "library.db", tmp_path / "many.db")
+    with gr.Library(tmp_path / "many.db", write=True) as library:
+        for number in range(7):
+            add_training(library, f"m{number}", "student", "math-60", steps=3)
+        with library.transaction() as connection:
+            for number in range(7):
+                key = connection.execute(
+                    "INSERT INTO setting (id, role, model, sampling) SELECT ?, role, ?, sampling FROM setting "
+                    "WHERE role = 'eval' AND model = 'student'",
+                    (f"x{number}", f"m{number}"),
+                ).lastrowid
+                connection.execute(
+                    "INSERT INTO attempt (setting, question, sample, finish_reason, latency, server_model, made_at) "
+                    "SELECT ?, question, 0, 'stop', 1, 'm', 0 FROM attempt WHERE sample = 0 AND setting IN "
+                    "(SELECT pk FROM setting WHERE role = 'eval' AND model = 'student')",
+                    (key,),
+                )
+            new = "FROM attempt a WHERE NOT EXISTS (SELECT 1 FROM verdict v WHERE v.attempt = a.pk)"
+            connection.execute(f"INSERT INTO attempt_text SELECT a.pk, 'One.', '' {new}")
+            checker = "(SELECT max(pk) FROM checker)"
+            connection.execute(f"INSERT INTO verdict SELECT a.pk, {checker}, 'correct', 'r', '1', 'box' {new}")
+    write_report(tmp_path / "many.db", tmp_path / "many.html")
+    data = embedded(tmp_path / "many.html")
+    assert [curve["model"] for curve in data["curves"]] == [f"m{number}" for number in range(1, 7)]
+    assert ("Older trainings", "2 are left out") in {(one["section"], one["why"]) for one in data["missing"]}
+    shown = next(one for one in data["evaluations"] if one["set"] == "eval")
+    assert [model for model, _ in shown["samples"]] == ["student", "m6", "m5", "m4", "m3", "m2"]
+    assert (shown["before"], shown["after"], shown["left_out"]) == ("student", "m6", 3)
+    assert shown["lines"][0]["models"][1]["value"] == 1
+    assert {line["group"] for line in data["lengths"]}.isdisjoint({"m0, evaluation", "m1, evaluation"})
+
+
+def test_the_command_says_what_it_wrote(world, tmp_path, monkeypatch):
+    """The command prints the file with its size, `--json` the record; settings and a wrong folder are heeded."""
+    monkeypatch.chdir(tmp_path)
+    library = ("--library", str(world / "library.db"))
+    ended = called(*library, "report", "-o", "a.html", "--title", "Ours", "--json")
+    told = json.loads(ended.out)
+    assert (ended.code, told["file"]["size"]) == (0, (tmp_path / "a.html").stat().st_size)
+    assert (told["model"], told["after"], told["missing"]) == ("student", TRAINED, [])
+    assert embedded(tmp_path / "a.html")["title"] == "Ours"
+    (tmp_path / "gradatim.toml").write_text('[report]\nout = "b.html"\n')
+    ended = called(*library, "report")
+    assert "report of student beside student-trained: b.html" in ended.out
+    assert (tmp_path / "b.html").exists()
+    ended = called(*library, "report", "-o", "nowhere/c.html")
+    assert (ended.code, ended.out) == (2, "")
+    assert "There is no folder nowhere" in ended.err
 
 
 @pytest.fixture(scope="module")
