@@ -112,7 +112,7 @@ def job(config: Config, trial: Trial, folder: Path) -> Job:
 def done(library: Library, wanted: Job) -> bool:
     """Whether a trial is trained and evaluated. Raises `UsageError` where that name was trained otherwise."""
     rows = library.all(
-        "SELECT settings, d.name FROM training t LEFT JOIN draw d ON d.pk = t.draw WHERE t.model = ? AND t.steps <= "
+        "SELECT t.settings, d.name FROM training t LEFT JOIN draw d ON d.pk = t.draw WHERE t.model = ? AND t.steps <= "
         "(SELECT max(step) FROM training_step s WHERE s.training = t.pk)",
         (wanted.train.name,),
     )
