@@ -30,6 +30,7 @@ _HOMES = {
     "gradatim.stages.export": ("export", "ExportResult"),
     "gradatim.stages.evaluate": ("evaluate", "EvaluateResult"),
     "gradatim.stages.train": ("train", "TrainResult"),
+    "gradatim.stages.report": ("report", "ReportResult"),
     "gradatim.pipeline": ("run",),
     "gradatim.planning": ("plan",),
     "gradatim.config": (
@@ -47,6 +48,7 @@ _HOMES = {
         "ExportSettings",
         "EvaluateSettings",
         "TrainSettings",
+        "ReportSettings",
     ),
     "gradatim.models.endpoint": ("Endpoint",),
     "gradatim.models.local": ("LocalModel",),

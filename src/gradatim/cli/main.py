@@ -14,7 +14,19 @@ import sys
 import click
 
 from gradatim import __version__
-from gradatim.cli import asking, choosing, comparing, deciding, evaluating, looking, reading, running, tiny
+from gradatim.cli import (
+    asking,
+    choosing,
+    comparing,
+    deciding,
+    evaluating,
+    looking,
+    reading,
+    reporting,
+    running,
+    tiny,
+    training,
+)
 from gradatim.cli.context import Start
 from gradatim.cli.output import printable
 from gradatim.errors import GradatimError, SetupError, UsageError
@@ -52,7 +64,9 @@ for command in (
     asking.teach,
     choosing.curate,
     choosing.export,
+    training.train,
     evaluating.evaluate,
+    reporting.report,
     running.run,
     comparing.compare,
     looking.status,

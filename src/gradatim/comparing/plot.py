@@ -47,7 +47,9 @@ def svg(result: CompareResult) -> str:
     y = _TOP + 16
     for arm in arms:
         lines = by_arm[arm]
-        parts.append(f'<text x="{_LEFT - 14}" y="{y + _ROW * (len(lines) - 1) / 2 + 4}" text-anchor="end">{escape(arm)}</text>')
+        parts.append(
+            f'<text x="{_LEFT - 14}" y="{y + _ROW * (len(lines) - 1) / 2 + 4}" text-anchor="end">{escape(arm)}</text>'
+        )
         for line in lines:
             parts += _mark(line, shares.index(line.replay) % 3, y, [x(one) for one in dots[line.arm, line.replay]], x)
             y += _ROW

@@ -138,9 +138,7 @@ def _take_over(library: Library, config: Config, trial: Trial) -> None:
 class _Slot:
     """A thread that feeds one worker process after the other."""
 
-    def __init__(
-        self, folder: Path, waiting: queue.SimpleQueue[Trial], ended: queue.SimpleQueue[_Ended]
-    ) -> None:
+    def __init__(self, folder: Path, waiting: queue.SimpleQueue[Trial], ended: queue.SimpleQueue[_Ended]) -> None:
         self._folder = folder
         self._waiting = waiting
         self._ended = ended

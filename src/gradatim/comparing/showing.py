@@ -60,7 +60,11 @@ def notes(result: CompareResult) -> list[str]:
 
 def markdown(result: CompareResult, plot: str | None = None) -> str:
     """Return a page with the table, what it says, and a link to the plot."""
-    lines = [f"# {result.name}: {result.model} on {result.set}", "", *([f"![{result.name}]({plot})", ""] if plot else [])]
+    lines = [
+        f"# {result.name}: {result.model} on {result.set}",
+        "",
+        *([f"![{result.name}]({plot})", ""] if plot else []),
+    ]
     lines += [f"| {' | '.join(COLUMNS)} |", "|:---|---:|---:|---:|---:|:---:|---:|---:|---:|---:|"]
     lines += [f"| {' | '.join(cells)} |" for cells in rows(result)]
     return "\n".join([*lines, "", *(f"* {sentence}" for sentence in sentences(result)), ""])
@@ -81,7 +85,11 @@ def _signed(mean: Mean | None) -> str:
 
 
 def _interval(mean: Mean | None) -> str:
-    return "-" if mean is None or mean.low is None or mean.high is None else f"{mean.low * 100:+.1f} to {mean.high * 100:+.1f}"
+    return (
+        "-"
+        if mean is None or mean.low is None or mean.high is None
+        else f"{mean.low * 100:+.1f} to {mean.high * 100:+.1f}"
+    )
 
 
 def _share(value: float | None) -> str:

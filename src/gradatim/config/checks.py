@@ -199,6 +199,7 @@ def _names(config: Config) -> Iterator[tuple[str, str, str]]:
         yield "compare", key, getattr(config.compare, key)
     if config.train.base is not None:
         yield "train", "base", config.train.base
+    yield "report", "out", config.report.out
 
 
 def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, float]]:

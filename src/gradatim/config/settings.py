@@ -394,6 +394,21 @@ class CompareSettings(Settings, frozen=True):
     """Keep the trained models' folders there; else each is removed when its answers are in the library."""
 
 
+class ReportSettings(Settings, frozen=True):
+    """`[report]`: one HTML file with what the library knows."""
+
+    out: str = "report.html"
+    """The file."""
+    title: str | None = None
+    """None: the models' names."""
+    draw: str | None = None
+    """None: the newest draws, six at most."""
+    model: str | None = None
+    """The graded model that it is about; None: the base of the newest training, else the newest draw's."""
+    after: str | None = None
+    """The model to hold beside it; None: what it was trained to last."""
+
+
 class Config(Settings, frozen=True):
     """The whole of `gradatim.toml`. Paths in a file are relative to its folder."""
 
@@ -412,6 +427,7 @@ class Config(Settings, frozen=True):
     evaluate: EvaluateSettings = EvaluateSettings()
     train: TrainSettings = TrainSettings()
     compare: CompareSettings = CompareSettings()
+    report: ReportSettings = ReportSettings()
 
     def model(self, name: str) -> ModelSettings:
         """Return `[models.NAME]`. Raises `UsageError` saying how to add it."""

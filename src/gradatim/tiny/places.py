@@ -49,7 +49,7 @@ def teacher_url(text: str) -> str:
     """
     name, words = _parts(text, {"error_rate": 0.08, "seed": 0.0})
     if name != "teacher":
-        raise UsageError(f"{text}: the tiny world serves one model, its teacher: base_url = \"tiny:teacher\".")
+        raise UsageError(f'{text}: the tiny world serves one model, its teacher: base_url = "tiny:teacher".')
     from gradatim.tiny.teacher import TinyTeacher, teacher_server  # noqa: PLC0415 - few need a server
 
     key = words["error_rate"], int(words["seed"])

@@ -94,7 +94,8 @@ def manner_of(tokenizer: Any, ends: Iterable[int], where: str) -> Manner:
 
 def _ending(tokenizer: Any, tail: str, ends: frozenset[int], where: str) -> tuple[str, int]:
     """Return what ends a turn: what the template writes up to the first token that stops generation, or else eos."""
-    special = {*ends, *getattr(tokenizer, "all_special_ids", ())}
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    special = {*ends, *(number for number, token in added.items() if token.special)}
     for number in tokenizer(tail, add_special_tokens=False)["input_ids"]:
         token = str(tokenizer.convert_ids_to_tokens(number))
         if number in special and token in tail:

@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback
 from trl import SFTTrainer
@@ -18,9 +19,21 @@ from gradatim.training.folder import mark
 from gradatim.training.optimisers import MuonAndAdamW
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gradatim.training.recipe import Recipe
+
+
+def padded(rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+    """Return a batch, filled up on the right.
+
+    No attention mask: a causal model's real tokens never see what stands to their right, and what is filled in has no
+    loss. Attention without a mask is the faster kind; positions tell the trainer that there is none on purpose.
+    """
+    width = max(len(row["input_ids"]) for row in rows)
+    ids = torch.tensor([row["input_ids"] + [0] * (width - len(row["input_ids"])) for row in rows])
+    labels = torch.tensor([row["labels"] + [-100] * (width - len(row["labels"])) for row in rows])
+    return {"input_ids": ids, "labels": labels, "position_ids": torch.arange(width).expand(len(rows), width)}
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL is not read by the type checker
@@ -42,7 +55,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL is not read by the type 
         on_saving: Callable[[], None],
         **arguments: Any,
     ) -> None:
-        super().__init__(**arguments)
+        super().__init__(data_collator=padded, **arguments)
         self.remove_callback(PrinterCallback)
         self._recipe = recipe
         self._batches = batches
@@ -55,7 +68,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL is not read by the type 
             {"input_ids": ids, "labels": labels}
             for ids, labels in zip(self.train_dataset["input_ids"], self.train_dataset["labels"], strict=True)
         ]
-        return DataLoader(rows, batch_sampler=self._batches, collate_fn=self.data_collator)
+        return DataLoader(rows, batch_sampler=self._batches, collate_fn=padded)
 
     def create_optimizer(self, model: Any = None) -> Any:
         """Make Muon where it is asked for."""
