@@ -28,10 +28,11 @@ from gradatim.work.keeping import drop_reason
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from gradatim.comparing.evidence import Sources
     from gradatim.config import Config
     from gradatim.library.grades import GradingRow
     from gradatim.library.store import Library
-    from gradatim.method.arms import Choice, Known
+    from gradatim.method.arms import Choice
     from gradatim.progress import Progress
 
 _BY_OTHER = "transfer"
@@ -39,23 +40,26 @@ _BY_OTHER = "transfer"
 
 
 def draw_all(
-    library: Library, config: Config, pool: Sequence[Known], gradings: tuple[GradingRow, GradingRow | None]
+    library: Library, config: Config, sources: Sources
 ) -> dict[tuple[str, int], Draw]:
-    """Return a draw for each arm and seed, made where it is not there yet; the gradings are the base's and the other's.
+    """Return a draw for each arm and seed, made where it is not there yet.
 
     Raises `UsageError` where a draw of that name was made otherwise.
     """
-    settings = config.compare
-    seen = _observed(library, config, gradings[0]) if "p_eval" in settings.arms else {}
+    settings, grading = config.compare, sources.grading
+    pool = evidence.known(library, sources)
+    seen = _observed(library, config, grading) if "p_eval" in settings.arms else {}
     found: dict[tuple[str, int], Draw] = {}
     there = {one.name: one for one in draws.draws(library)}
     for arm in settings.arms:
-        by = gradings[1] if arm == _BY_OTHER and gradings[1] is not None else gradings[0]
+        by = sources.other if arm == _BY_OTHER and sources.other is not None else grading
         said = {"arm": arm, "chains": settings.chains, "graded": by.id, "reserve": config.sample.reserve}
         if arm == "static":
             said["static"] = settings.static
         if arm == "p_eval":
             said["observed"] = settings.observed
+        if arm == "pass_rate_band":
+            said |= {"samples": settings.samples, "temperature": settings.temperature}
         for seed in settings.seeds:
             name = f"{settings.name}-{arm}-{seed}"
             if name in there:
