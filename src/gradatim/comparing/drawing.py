@@ -39,9 +39,7 @@ _BY_OTHER = "transfer"
 """The arm whose levels are the other model's."""
 
 
-def draw_all(
-    library: Library, config: Config, sources: Sources
-) -> dict[tuple[str, int], Draw]:
+def draw_all(library: Library, config: Config, sources: Sources) -> dict[tuple[str, int], Draw]:
     """Return a draw for each arm and seed, made where it is not there yet.
 
     Raises `UsageError` where a draw of that name was made otherwise.
