@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gradatim.config import AttemptSettings, Config
     from gradatim.library.attempts import Setting
     from gradatim.library.draws import Draw
+    from gradatim.library.evaluations import Answered
     from gradatim.library.grades import GradingRow
 
 
@@ -81,7 +82,7 @@ def compare(config: Config, *, progress: Progress = silent) -> CompareResult:
         baseline=settings.baseline,
         chains=settings.chains,
         steps=trials.steps(config),
-        lines=tuple(table(_by_replay(scores, settings.replay, settings.arms), settings.baseline, notes)),
+        lines=tuple(table(_by_replay(scores, settings.arms), settings.baseline, notes)),
         scores=tuple(scores),
     )
 
@@ -90,7 +91,7 @@ def _moved(drawn: Mapping[tuple[str, int], Draw], arm: str, seeds: Sequence[int]
     return [note for seed in seeds for note in drawing.moved(drawn[arm, seed])]
 
 
-def _by_replay(scores: Sequence[Score], replay: Sequence[float], arms: Sequence[str]) -> list[Score]:
+def _by_replay(scores: Sequence[Score], arms: Sequence[str]) -> list[Score]:
     """Return the scores in the order in which the table has them: the most replay first, arms as they are set."""
     order = {arm: at for at, arm in enumerate(arms)}
     return sorted(scores, key=lambda one: (-one.replay, order[one.arm], one.seed))
@@ -184,8 +185,8 @@ def _attempted(library: Library, config: Config, asked: AttemptSettings, progres
     result = pipeline.do_attempt(library, msgspec.structs.replace(config, attempt=asked), progress)
     if result.left:
         raise (LimitError if result.stopped else GradatimError)(
-            f"{result.left} attempts of {result.model} are missing ({result.stopped or 'faults'}). Run the same command "
-            "to ask for them."
+            f"{result.left} attempts of {result.model} are missing ({result.stopped or 'faults'}). "
+            "Run the same command to ask for them."
         )
     judged = verify(library, config.verify, progress=progress)
     if judged.faults:
@@ -195,7 +196,7 @@ def _attempted(library: Library, config: Config, asked: AttemptSettings, progres
     return setting
 
 
-def _base(library: Library, config: Config, progress: Progress) -> dict[int, trials.Answered]:
+def _base(library: Library, config: Config, progress: Progress) -> dict[int, Answered]:
     """Return the base model's answers to the test set, asked for where they are missing."""
     settings, chosen = trials.evaluate_settings(config), config.model(config.train.model)
     if evaluate_stage.missing(library, chosen.model, settings):

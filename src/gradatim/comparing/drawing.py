@@ -205,6 +205,6 @@ def curate_all(library: Library, config: Config, drawn: Iterable[Draw]) -> None:
                 f"level {one.level}: {one.kept} of {one.quota}" for one in result.lines if one.kept < one.quota
             )
             raise LimitError(
-                f"{draw.name} has {result.kept} of {draw.size} chains ({dry}), and its reserve is used up. Set a larger "
-                "reserve in [sample] and another name in [compare], or allow more tries in [teach]."
+                f"{draw.name} has {result.kept} of {draw.size} chains ({dry}), and its reserve is used up. "
+                "Set a larger reserve in [sample] and another name in [compare], or allow more tries in [teach]."
             )

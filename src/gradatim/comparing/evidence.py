@@ -46,8 +46,8 @@ def known(library: Library, sources: Sources) -> list[Known]:
     numbers = {} if static is None else _numbers(library, static)
     lengths = _lengths(library, grading)
     sql = (
-        "SELECT q.pk, q.id, g.level, g.difficulty, g.correct, g.wrong FROM grade g JOIN question q ON q.pk = g.question "
-        "WHERE g.grading = ? AND g.level IS NOT NULL ORDER BY q.id"
+        "SELECT q.pk, q.id, g.level, g.difficulty, g.correct, g.wrong FROM grade g "
+        "JOIN question q ON q.pk = g.question WHERE g.grading = ? AND g.level IS NOT NULL ORDER BY q.id"
     )
     found = [
         Known(

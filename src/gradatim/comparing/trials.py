@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from gradatim.config import EvaluateSettings, ModelSettings, TrainSettings, VerifySettings
+from gradatim.config import (  # noqa: TC001 - msgspec reads the types of a Job when it decodes one
+    EvaluateSettings,
+    ModelSettings,
+    TrainSettings,
+    VerifySettings,
+)
 from gradatim.errors import UsageError
 from gradatim.library import attempts, evaluations, questions
 from gradatim.method.comparison import Score
@@ -20,6 +24,7 @@ from gradatim.types import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from gradatim.config import Config
     from gradatim.library.evaluations import Answered

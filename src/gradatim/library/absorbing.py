@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatim.library import attempts, verdicts
 from gradatim.types import Role, content_id
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gradatim.library.store import Library
 
 _TRAINING = "id, model, base, draw, settings, chains, replayed, steps, folder, made_at"

@@ -75,17 +75,18 @@ class ProcessorMuon(torch.optim.Optimizer):  # type: ignore[misc]  # torch is no
     def __init__(self, matrices: list[torch.Tensor], *, lr: float, weight_decay: float) -> None:
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay})
 
-    @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """Take a step with the gradients there are."""
-        for group in self.param_groups:
-            shapes: dict[Any, list[Any]] = {}
-            for matrix in group["params"]:
-                if matrix.grad is not None:
-                    shapes.setdefault(matrix.shape, []).append(matrix)
-            for shape, matrices in shapes.items():
-                self._step(group, shape, matrices)
-        return closure() if closure is not None else None
+        loss = closure() if closure is not None else None
+        with torch.no_grad():
+            for group in self.param_groups:
+                shapes: dict[Any, list[Any]] = {}
+                for matrix in group["params"]:
+                    if matrix.grad is not None:
+                        shapes.setdefault(matrix.shape, []).append(matrix)
+                for shape, matrices in shapes.items():
+                    self._step(group, shape, matrices)
+        return loss
 
     def _step(self, group: dict[str, Any], shape: Any, matrices: list[Any]) -> None:
         for matrix in matrices:
