@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--out", help="Write the table as Markdown (.md), with a plot beside it (.svg).")
 @click.option("--json", "as_json", is_flag=True, help="As JSON: the table, and what it is made from.")
 @pass_start
-def compare(  # noqa: PLR0913 - one parameter per option
+def compare(
     start: Start,
     /,
     recipe: str | None,

@@ -14,22 +14,23 @@ from gradatim import pipeline
 from gradatim.comparing import drawing, evidence, running, trials
 from gradatim.config import check
 from gradatim.errors import GradatimError, LimitError, UsageError
-from gradatim.library import grades, questions
+from gradatim.library import attempts, grades, questions
 from gradatim.library.store import Library
 from gradatim.method.comparison import Line, Score, mean_over_seeds, table
 from gradatim.progress import Progress, silent
 from gradatim.stages import evaluate as evaluate_stage
-from gradatim.stages.attempt import attempt
+from gradatim.stages.grade import grade
 from gradatim.stages.ingest import ingest
 from gradatim.stages.verify import verify
-from gradatim.types import Role, content_id
-from gradatim.work.opening import engine_settings, open_model, price_of
+from gradatim.work.opening import engine_settings, open_model, open_prm, price_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gradatim.config import Config
+    from gradatim.config import AttemptSettings, Config
+    from gradatim.library.attempts import Setting
     from gradatim.library.draws import Draw
+    from gradatim.library.evaluations import Answered
     from gradatim.library.grades import GradingRow
 
 
@@ -81,7 +82,7 @@ def compare(config: Config, *, progress: Progress = silent) -> CompareResult:
         baseline=settings.baseline,
         chains=settings.chains,
         steps=trials.steps(config),
-        lines=tuple(table(_by_replay(scores, settings.replay, settings.arms), settings.baseline, notes)),
+        lines=tuple(table(_by_replay(scores, settings.arms), settings.baseline, notes)),
         scores=tuple(scores),
     )
 
@@ -90,7 +91,7 @@ def _moved(drawn: Mapping[tuple[str, int], Draw], arm: str, seeds: Sequence[int]
     return [note for seed in seeds for note in drawing.moved(drawn[arm, seed])]
 
 
-def _by_replay(scores: Sequence[Score], replay: Sequence[float], arms: Sequence[str]) -> list[Score]:
+def _by_replay(scores: Sequence[Score], arms: Sequence[str]) -> list[Score]:
     """Return the scores in the order in which the table has them: the most replay first, arms as they are set."""
     order = {arm: at for at, arm in enumerate(arms)}
     return sorted(scores, key=lambda one: (-one.replay, order[one.arm], one.seed))
@@ -147,38 +148,55 @@ def _drawn(library: Library, config: Config, progress: Progress) -> dict[tuple[s
     pools = config.attempt.sets or [one.name for one in there if one.purpose == "pool"]
     followed = [settings.observed] if "p_eval" in settings.arms else []
     base = _graded(library, config, config.attempt.model, [*pools, *followed], progress)
-    other = None
-    if "transfer" in settings.arms:
-        other = _graded(library, config, settings.second, pools, progress)
-    static = settings.static if "static" in settings.arms else None
-    pool = evidence.known(library, base, other, static)
-    drawn = drawing.draw_all(library, config, pool, (base, other))
+    sources = evidence.Sources(
+        grading=base,
+        other=_graded(library, config, settings.second, pools, progress) if "transfer" in settings.arms else None,
+        sampled=_sampled(library, config, pools, progress) if "pass_rate_band" in settings.arms else None,
+        static=settings.static if "static" in settings.arms else None,
+    )
+    drawn = drawing.draw_all(library, config, sources)
     drawing.teach_all(library, config, drawn.values(), base, progress)
     return drawn
 
 
 def _graded(library: Library, config: Config, name: str, sets: list[str], progress: Progress) -> GradingRow:
     """Have a model attempted, judged and graded on these sets, in the way that `[attempt]` and `[grade]` say."""
-    # The other model's levels are all that is wanted of it, and the paper's rule reads one attempt.
-    one = config.grade.rule == "paper" and name != config.attempt.model
-    samples = 1 if one else config.attempt.samples
-    asked = msgspec.structs.replace(config.attempt, model=name, sets=sets, samples=samples)
-    own = msgspec.structs.replace(config, attempt=asked)
-    result = pipeline.do_attempt(library, own, progress)
+    asked = msgspec.structs.replace(config.attempt, model=name, sets=sets)
+    setting = _attempted(library, config, asked, progress)
+    prm = None if config.prm is None else open_prm(config.prm)
+    try:
+        (result,) = grade(library, config.grade, prm=prm, model=setting.model, setting=setting.id, progress=progress)
+    finally:
+        if prm is not None:
+            prm.close()
+    if result.faults:
+        raise GradatimError(f"The PRM could not score all attempts of {result.model}. Run the same command again.")
+    return grades.chosen_grading(library, grading=result.grading)
+
+
+def _sampled(library: Library, config: Config, sets: list[str], progress: Progress) -> Setting:
+    """Have the base model answer the pool several times, for its pass rates."""
+    more = {"sets": sets, "samples": config.compare.samples, "temperature": config.compare.temperature}
+    return _attempted(library, config, msgspec.structs.replace(config.attempt, **more), progress)
+
+
+def _attempted(library: Library, config: Config, asked: AttemptSettings, progress: Progress) -> Setting:
+    """Ask a model for what is missing, and have all of it judged. Raises where something is left."""
+    result = pipeline.do_attempt(library, msgspec.structs.replace(config, attempt=asked), progress)
     if result.left:
         raise (LimitError if result.stopped else GradatimError)(
-            f"{result.left} attempts of {result.model} are missing ({result.stopped or 'faults'}). Run the same command "
-            "to ask for them."
+            f"{result.left} attempts of {result.model} are missing ({result.stopped or 'faults'}). "
+            "Run the same command to ask for them."
         )
-    verify(library, config.verify, progress=progress)
-    results = pipeline.do_grade(library, own, progress, model=result.model)
-    chosen = next(one for one in results if one.setting == result.setting)
-    if chosen.faults:
-        raise GradatimError(f"The PRM could not score all attempts of {chosen.model}. Run the same command again.")
-    return grades.chosen_grading(library, grading=chosen.grading)
+    judged = verify(library, config.verify, progress=progress)
+    if judged.faults:
+        raise GradatimError("The checker could not judge all attempts. Run the same command again.")
+    setting = attempts.find_setting(library, result.setting)
+    assert setting is not None
+    return setting
 
 
-def _base(library: Library, config: Config, progress: Progress) -> dict[int, trials.Answered]:
+def _base(library: Library, config: Config, progress: Progress) -> dict[int, Answered]:
     """Return the base model's answers to the test set, asked for where they are missing."""
     settings, chosen = trials.evaluate_settings(config), config.model(config.train.model)
     if evaluate_stage.missing(library, chosen.model, settings):

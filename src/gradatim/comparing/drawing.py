@@ -28,34 +28,36 @@ from gradatim.work.keeping import drop_reason
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from gradatim.comparing.evidence import Sources
     from gradatim.config import Config
     from gradatim.library.grades import GradingRow
     from gradatim.library.store import Library
-    from gradatim.method.arms import Choice, Known
+    from gradatim.method.arms import Choice
     from gradatim.progress import Progress
 
 _BY_OTHER = "transfer"
 """The arm whose levels are the other model's."""
 
 
-def draw_all(
-    library: Library, config: Config, pool: Sequence[Known], gradings: tuple[GradingRow, GradingRow | None]
-) -> dict[tuple[str, int], Draw]:
-    """Return a draw for each arm and seed, made where it is not there yet; the gradings are the base's and the other's.
+def draw_all(library: Library, config: Config, sources: Sources) -> dict[tuple[str, int], Draw]:
+    """Return a draw for each arm and seed, made where it is not there yet.
 
     Raises `UsageError` where a draw of that name was made otherwise.
     """
-    settings = config.compare
-    seen = _observed(library, config, gradings[0]) if "p_eval" in settings.arms else {}
+    settings, grading = config.compare, sources.grading
+    pool = evidence.known(library, sources)
+    seen = _observed(library, config, grading) if "p_eval" in settings.arms else {}
     found: dict[tuple[str, int], Draw] = {}
     there = {one.name: one for one in draws.draws(library)}
     for arm in settings.arms:
-        by = gradings[1] if arm == _BY_OTHER and gradings[1] is not None else gradings[0]
+        by = sources.other if arm == _BY_OTHER and sources.other is not None else grading
         said = {"arm": arm, "chains": settings.chains, "graded": by.id, "reserve": config.sample.reserve}
         if arm == "static":
             said["static"] = settings.static
         if arm == "p_eval":
             said["observed"] = settings.observed
+        if arm == "pass_rate_band":
+            said |= {"samples": settings.samples, "temperature": settings.temperature}
         for seed in settings.seeds:
             name = f"{settings.name}-{arm}-{seed}"
             if name in there:
@@ -203,6 +205,6 @@ def curate_all(library: Library, config: Config, drawn: Iterable[Draw]) -> None:
                 f"level {one.level}: {one.kept} of {one.quota}" for one in result.lines if one.kept < one.quota
             )
             raise LimitError(
-                f"{draw.name} has {result.kept} of {draw.size} chains ({dry}), and its reserve is used up. Set a larger "
-                "reserve in [sample] and another name in [compare], or allow more tries in [teach]."
+                f"{draw.name} has {result.kept} of {draw.size} chains ({dry}), and its reserve is used up. "
+                "Set a larger reserve in [sample] and another name in [compare], or allow more tries in [teach]."
             )

@@ -3,39 +3,58 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradatim.errors import UsageError
 from gradatim.library import draws, grades
 from gradatim.library.text import unpack
 from gradatim.method.arms import Known
+from gradatim.types import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gradatim.library.attempts import Setting
     from gradatim.library.grades import GradingRow
     from gradatim.library.store import Library
 
 
-def known(library: Library, grading: GradingRow, other: GradingRow | None, static: str | None) -> list[Known]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where what is known comes from. None: no arm needs it."""
+
+    grading: GradingRow
+    """The base model's."""
+    other: GradingRow | None = None
+    """The other model's."""
+    sampled: Setting | None = None
+    """Answers of the base model by which pass rates are counted; else those that were graded."""
+    static: str | None = None
+    """The column of the questions' source that holds the static number."""
+
+
+def known(library: Library, sources: Sources) -> list[Known]:
     """Return the drawable questions that have a level, and where an arm needs it, one by the other grading too.
 
     All arms choose from the same questions. Raises `UsageError` where `static` names no column with numbers.
     """
+    grading, other, static = sources.grading, sources.other, sources.static
     never = draws.undrawable(library)
+    rates = {} if sources.sampled is None else _rates(library, sources.sampled)
     levels = {} if other is None else _levels(library, other)
     numbers = {} if static is None else _numbers(library, static)
     lengths = _lengths(library, grading)
     sql = (
-        "SELECT q.pk, q.id, g.level, g.difficulty, g.correct, g.wrong FROM grade g JOIN question q ON q.pk = g.question "
-        "WHERE g.grading = ? AND g.level IS NOT NULL ORDER BY q.id"
+        "SELECT q.pk, q.id, g.level, g.difficulty, g.correct, g.wrong FROM grade g "
+        "JOIN question q ON q.pk = g.question WHERE g.grading = ? AND g.level IS NOT NULL ORDER BY q.id"
     )
     found = [
         Known(
             id=id_,
             level=level,
             difficulty=difficulty or 0.0,
-            rate=correct / (correct + wrong),
+            rate=rates.get(pk, correct / (correct + wrong)),
             length=lengths.get(pk, 0.0),
             static=numbers.get(pk),
             other=levels.get(pk),
@@ -66,6 +85,16 @@ def keys(library: Library, ids: Sequence[str]) -> dict[str, int]:
 def _levels(library: Library, grading: GradingRow) -> dict[int, int]:
     sql = "SELECT question, level FROM grade WHERE grading = ? AND level IS NOT NULL"
     return dict(library.all(sql, (grading.pk,)))
+
+
+def _rates(library: Library, setting: Setting) -> dict[int, float]:
+    """Return the share of correct answers among the decided ones of a setting."""
+    found: dict[int, float] = {}
+    for pk, tried in grades.evidence(library, setting, None):
+        decided = [one.outcome for one in tried if one.outcome in (Outcome.CORRECT, Outcome.WRONG)]
+        if decided:
+            found[pk] = decided.count(Outcome.CORRECT) / len(decided)
+    return found
 
 
 def _lengths(library: Library, grading: GradingRow) -> dict[int, float]:

@@ -56,8 +56,8 @@ def svg(result: CompareResult) -> str:
         y += 8
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
-        f'role="img" aria-label="{escape(_title(result))}"><title>{escape(_title(result))}</title><style>{_STYLE}</style>'
-        f"{''.join(parts)}</svg>\n"
+        f'role="img" aria-label="{escape(_title(result))}"><title>{escape(_title(result))}</title>'
+        f"<style>{_STYLE}</style>{''.join(parts)}</svg>\n"
     )
 
 

@@ -66,7 +66,7 @@ def run_all(library: Library, config: Config, todo: Sequence[Trial], total: int,
     for one in todo:
         _prepare(config, one, snapshot)
         waiting.put(one)
-    ended: queue.SimpleQueue[_Ended | None] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
     slots = [_Slot(folder, waiting, ended) for _ in range(min(config.compare.jobs, len(todo)))]
     failed: list[_Ended] = []
     started, finished = time.monotonic(), 0
@@ -76,13 +76,13 @@ def run_all(library: Library, config: Config, todo: Sequence[Trial], total: int,
         while finished < len(todo):
             progress("compare", _tick(total - len(todo) + finished, total, finished, started, len(failed)))
             with suppress(queue.Empty):
-                one = ended.get(timeout=1.0)
+                last = ended.get(timeout=1.0)
                 finished += 1
-                if one.error:
-                    failed.append(one)
+                if last.error:
+                    failed.append(last)
                 else:
-                    _take_over(library, config, one.trial)
-                if one.code == _FATAL:
+                    _take_over(library, config, last.trial)
+                if last.code == _FATAL:
                     break
     finally:
         for slot in slots:
@@ -104,8 +104,8 @@ def _failure(failed: Sequence[_Ended], folder: Path) -> GradatimError:
     kind = _ERRORS.get(first.code, GradatimError)
     more = f"; {len(failed) - 1} more trials failed" if len(failed) > 1 else ""
     return kind(
-        f"{first.trial.model}: {first.error.rstrip('.')}{more} (see {folder / 'workers.log'}). Everything that was done "
-        "is kept; run the same command to go on."
+        f"{first.trial.model}: {first.error.rstrip('.')}{more} (see {folder / 'workers.log'}). "
+        "Everything that was done is kept; run the same command to go on."
     )
 
 

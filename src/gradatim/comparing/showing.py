@@ -33,17 +33,17 @@ def rows(result: CompareResult) -> list[tuple[str, ...]]:
 def sentences(result: CompareResult) -> list[str]:
     """Return what is to be known beside the table."""
     clear = [line for line in result.lines if _clear(line)]
-    words = (
-        f"{result.model} before training: {result.base:.1%} of the {result.questions:,} questions of {result.set!r}. "
-        f"Each arm: {result.chains:,} chains, {result.steps:,} steps.",
-        f"difference: accuracy minus that of {result.baseline} with the same replay and seed, in points; interval: "
-        f"Student's t over the seeds.",
-        "kept: of the questions that the base model answers, the share still answered after training; gained: of the "
-        "others, the share answered then.",
-        f"{len(clear)} of {sum(line.difference is not None for line in result.lines)} intervals exclude zero; of "
-        "intervals like these, about one in twenty does by chance.",
-    )
-    return [*words, *notes(result)]
+    compared = sum(line.difference is not None for line in result.lines)
+    before = f"{result.model} before training: {result.base:.1%} of {result.questions:,} questions of {result.set!r}."
+    difference = f"difference: accuracy minus that of {result.baseline} with the same replay and seed, in points;"
+    kept = "kept: of the questions that the base model answers, the share still answered after training;"
+    return [
+        f"{before} Each arm: {result.chains:,} chains, {result.steps:,} steps.",
+        f"{difference} interval: Student's t over the seeds.",
+        f"{kept} gained: of the others, the share answered then.",
+        f"{len(clear)} of {compared} intervals exclude zero; of intervals like these, one in twenty does by chance.",
+        *notes(result),
+    ]
 
 
 def notes(result: CompareResult) -> list[str]:

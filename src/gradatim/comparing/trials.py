@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from gradatim.config import EvaluateSettings, ModelSettings, TrainSettings, VerifySettings
+from gradatim.config import (  # noqa: TC001 - msgspec reads the types of a Job when it decodes one
+    EvaluateSettings,
+    ModelSettings,
+    TrainSettings,
+    VerifySettings,
+)
 from gradatim.errors import UsageError
 from gradatim.library import attempts, evaluations, questions
 from gradatim.method.comparison import Score
@@ -20,6 +24,7 @@ from gradatim.types import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from gradatim.config import Config
     from gradatim.library.evaluations import Answered
@@ -112,7 +117,7 @@ def job(config: Config, trial: Trial, folder: Path) -> Job:
 def done(library: Library, wanted: Job) -> bool:
     """Whether a trial is trained and evaluated. Raises `UsageError` where that name was trained otherwise."""
     rows = library.all(
-        "SELECT settings, d.name FROM training t LEFT JOIN draw d ON d.pk = t.draw WHERE t.model = ? AND t.steps <= "
+        "SELECT t.settings, d.name FROM training t LEFT JOIN draw d ON d.pk = t.draw WHERE t.model = ? AND t.steps <= "
         "(SELECT max(step) FROM training_step s WHERE s.training = t.pk)",
         (wanted.train.name,),
     )

@@ -263,6 +263,8 @@ def _comparing(compare: CompareSettings) -> Iterator[tuple[str, str, float | Non
         yield "compare", "replay", share, 0, 1000
     yield "compare", "chains", compare.chains, 1, math.inf
     yield "compare", "steps", compare.steps, 1, 1_000_000_000
+    yield "compare", "samples", compare.samples, 1, 100_000
+    yield "compare", "temperature", compare.temperature, 0, 100
     yield "compare", "jobs", compare.jobs, 1, 1024
 
 

@@ -384,6 +384,10 @@ class CompareSettings(Settings, frozen=True):
     """The evaluation set whose levels `p_eval` follows: not the one on which models are compared."""
     static: str = "size"
     """The column of the pool, a number, that `static` goes by."""
+    samples: int = 8
+    """Answers per question for `pass_rate_band`, besides those that are graded."""
+    temperature: float = 1.0
+    """Of these answers: greedy ones would all be alike."""
     second: str = "second"
     """Which of `[models]` gives the grades that `transfer` goes by."""
     jobs: int = 1

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatim.library import attempts, verdicts
-from gradatim.types import Role
+from gradatim.types import Role, content_id
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gradatim.library.store import Library
 
 _TRAINING = "id, model, base, draw, settings, chains, replayed, steps, folder, made_at"
@@ -46,7 +47,10 @@ def absorb(library: Library, other: Library, model: str) -> None:
         if one.model == model
     }
     with library.transaction() as connection:
-        for pk, *training in other.all(f"SELECT pk, {_TRAINING} FROM training WHERE model = ?", (model,)):
+        for pk, id_, *rest in other.all(f"SELECT pk, {_TRAINING} FROM training WHERE model = ?", (model,)):
+            namesake = connection.execute("SELECT 1 FROM training WHERE id = ? AND model <> ?", (id_, model)).fetchone()
+            # Two draws can hold the same chains: then two models were made alike, and each has its name and row.
+            training = [content_id(id_, model) if namesake else id_, *rest]
             connection.execute(
                 f"INSERT OR IGNORE INTO training ({_TRAINING}) VALUES ({', '.join('?' * len(training))})", training
             )

@@ -79,9 +79,10 @@ def grade(
     prm: PRM | None = None,
     text: Literal["answer", "thinking"] = "answer",
     model: str | None = None,
+    setting: str | None = None,
     progress: Progress = silent,
 ) -> list[GradeResult]:
-    """Grade the attempts of one model, or of every model with base attempts; one result for each setting.
+    """Grade the attempts of one model, or of every model with base attempts; one result for each setting, or of one.
 
     `text` is what the PRM reads of an attempt: the answer; or the reasoning, where there is one, else the answer. The
     scores of the two are kept apart, as those of two PRMs are.
@@ -89,7 +90,8 @@ def grade(
     Raises `UsageError` where nothing was attempted or verified, or the rule `paper` has neither a PRM nor scores.
     """
     settings = settings or GradeSettings()
-    chosen = [one for one in attempts.settings(library, Role.BASE) if model is None or one.model == model]
+    there = attempts.settings(library, Role.BASE)
+    chosen = [one for one in there if model in (None, one.model) and setting in (None, one.id)]
     if not chosen:
         raise UsageError(
             f"There are no attempts{f' of {model}' if model else ''} to grade. Run first: gradatim "
