@@ -339,7 +339,7 @@ def test_a_request_that_nobody_waits_for_is_left_out(folder):
 
 
 def test_attempts_come_into_the_library_and_a_rerun_asks_for_none(folder, tmp_path):
-    """Each answer is kept with its finish and the weights' fingerprint; a rerun adds none, another order changes none."""
+    """Each answer is kept with its finish and the weights' fingerprint; a rerun adds none, batches change none."""
     model = LocalModel(name="tiny", path=folder)
     settings = gr.AttemptSettings(samples=3, max_tokens=60)
     with pool_library(tmp_path, 20) as library:
