@@ -26,9 +26,9 @@ GROUPS = (
     ("Questions", ("init", "ingest")),
     ("Grades", ("attempt", "verify", "grade", "levels")),
     ("Chains", ("sample", "teach", "curate", "export")),
-    ("Evaluation", ("evaluate",)),
+    ("Training and proof", ("train", "evaluate", "report", "compare")),
     ("All of it", ("run",)),
-    ("Looking", ("status", "show", "query", "report")),
+    ("Looking", ("status", "show", "query")),
     ("Trying it out", ("mock-server", "tiny")),
 )
 TABLES = (
@@ -48,6 +48,7 @@ TABLES = (
     ("[train]", config.TrainSettings),
     ("[evaluate]", config.EvaluateSettings),
     ("[report]", config.ReportSettings),
+    ("[compare]", config.CompareSettings),
 )
 
 CLI_HEAD = """\
