@@ -1,4 +1,4 @@
-"""Compare, end to end with the shipped tiny models: draws, trials in worker processes, kill and resume, the pictures."""
+"""Compare, end to end with the shipped tiny models: draws, trials in worker processes, kill and resume, pictures."""
 
 import json
 import os
@@ -195,7 +195,7 @@ def test_every_trial_is_trained_and_evaluated_alike(compared):
     assert len(found) == 9  # and the base model
     assert set(found.values()) == {(40, 40)}
     assert {row[1] for row in curves} == {3}
-    assert os.listdir(folder / "compare") == ["workers.log"]
+    assert [one.name for one in (folder / "compare").iterdir()] == ["workers.log"]
 
 
 def test_scores_are_those_of_the_library(compared):
@@ -215,7 +215,7 @@ def test_scores_are_those_of_the_library(compared):
 
 def test_a_finished_comparison_prints_its_table_again(compared):
     """The command on a finished comparison trains nothing, and prints and writes the same."""
-    folder, config, result = compared
+    folder, _, result = compared
     before = (folder / "library.db").stat().st_size
     words = ("compare", str(folder / "compare.toml"), "-o", str(folder / "results.md"))
     done = called(*words)
@@ -301,7 +301,7 @@ def test_wrong_settings_are_one_sentence(prepared, tmp_path, changes, said):
 def test_a_server_cannot_be_trained(tmp_path):
     """A base model that is a server is refused before a library is made."""
     text = re.sub(
-        r"(\[models.base\]\n)kind.*?threads = 1", r'\1model = "b"\nbase_url = "http://x/v1"', RECIPE, flags=re.S
+        r"(\[models.base\]\n)kind.*?threads = 1", r'\1model = "b"\nbase_url = "http://x/v1"', RECIPE, flags=re.DOTALL
     )
     (tmp_path / "compare.toml").write_text(text)
     done = called("compare", str(tmp_path / "compare.toml"))
@@ -329,7 +329,8 @@ def test_a_copys_rows_are_taken_over_once(compared, tmp_path):
     with closing(sqlite3.connect(tmp_path / "target.db")) as connection, connection:
         connection.executescript(
             "DELETE FROM training_step; DELETE FROM training;"
-            "CREATE TEMP TABLE gone AS SELECT a.pk FROM attempt a JOIN setting s ON s.pk = a.setting WHERE s.role = 'eval';"
+            "CREATE TEMP TABLE gone AS SELECT a.pk FROM attempt a JOIN setting s ON s.pk = a.setting "
+            "WHERE s.role = 'eval';"
             "DELETE FROM verdict WHERE attempt IN gone; DELETE FROM attempt_text WHERE attempt IN gone;"
             "DELETE FROM attempt WHERE pk IN gone; DELETE FROM setting WHERE role = 'eval';"
         )
