@@ -28,7 +28,7 @@ GROUPS = (
     ("Chains", ("sample", "teach", "curate", "export")),
     ("Evaluation", ("evaluate",)),
     ("All of it", ("run",)),
-    ("Looking", ("status", "show", "query")),
+    ("Looking", ("status", "show", "query", "report")),
     ("Trying it out", ("mock-server", "tiny")),
 )
 TABLES = (
@@ -45,7 +45,9 @@ TABLES = (
     ("[teach]", config.TeachSettings),
     ("[curate]", config.CurateSettings),
     ("[export]", config.ExportSettings),
+    ("[train]", config.TrainSettings),
     ("[evaluate]", config.EvaluateSettings),
+    ("[report]", config.ReportSettings),
 )
 
 CLI_HEAD = """\

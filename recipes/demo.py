@@ -1,152 +1,182 @@
-"""The whole loop in a minute, against the shipped mock server: what `make demo` runs.
+"""The whole method, live, on real tiny models: what `make demo` runs.
 
-    python recipes/demo.py [--folder .demo]
+    python recipes/demo.py [--seed 0] [--folder .demo]
 
-Every command is the real one, printed as you would type it in the folder. The demo starts clean: a folder that an
-earlier demo left, finished or killed, is deleted and made anew. The mock server's answers and its PRM scores are made
-up, so the levels below say nothing about any model; what is real is everything else.
+Nothing is scripted. A language model of 0.46 million parameters answers questions that were made for this seed, a
+checker decides, a process reward model grades, a curriculum is drawn, a teacher writes chains over HTTP, the model is
+trained on them, and questions that it has never seen show the gain. Every command is the real one, printed as you would
+type it in the folder. Killed anywhere and started again, it goes on; a demo that was finished, or had another seed, is
+made anew.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import json
+import os
+import resource
 import shlex
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gradatim import MockServer, MockSettings
-
 ROOT = Path(__file__).parents[1]
-MARK = "made-by-recipes-demo"
-"""A file that says that the folder is ours to delete."""
+MARK = "made-by-recipes-demo.json"
+"""A file that says that the folder is ours to delete, and for what it was made."""
 CLI = (sys.executable, "-c", "import sys; sys.argv[0] = 'gradatim'; from gradatim.cli.main import main; main()")
 """The command line of the Python that runs this, whether or not its folder is on the PATH."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What a demo works on. Another size is another demo."""
+
+    seed: int = 0
+    pool: int = 4000
+    test: int = 1000
+    chains: int = 1000
+    mix: str = "explicit:1,2,3,4,5"
+
 
 SETTINGS = """\
 library = "library.db"
 
 [[ingest]]
-path = "eval.jsonl"
-set = "eval"
+path = "tiny:test?size={test}&seed={seed}"      # questions made by a program: gradatim tiny questions
+set = "test"
 purpose = "eval"
 
 [[ingest]]
-path = "pool.jsonl"
+path = "tiny:pool?size={pool}&seed={seed}"
 
 [models.base]
-model = "student"
-base_url = "{url}"
+kind = "local"
+model = "tiny-base"
+path = "tiny:base"                            # a Hugging Face folder: gradatim tiny models
+
+[models.trained]
+kind = "local"
+model = "tiny-trained"
+path = "trained"
 
 [models.teacher]
-model = "teacher"
-base_url = "{url}"
-price = {{ input = 0.28, output = 0.42 }}
+model = "tiny-teacher"
+base_url = "tiny:teacher?error_rate=0.08&seed={seed}"     # served on loopback: gradatim tiny teacher
+
+[attempt]
+temperature = 0.0
+max_tokens = 160
+system = ""                                   # the tiny model was brought up without one
 
 [prm]
-model = "mock-prm"
-base_url = "{url}"
+model = "tiny:prm"
+backend = "local"
+text = "thinking"                             # the tiny model's steps stand in its reasoning
 
 [grade]
 rule = "paper"
+cuts = "quintiles"                            # five levels of equal size among the wrong answers
 
 [sample]
-name = "math-60"
-size = 60
-mix = "curriculum:5,4,3,2,1"
+name = "demo"
+size = {chains}
+mix = "{mix}"
+seed = {seed}
+when_dry = "nearest"
 
 [teach]
-budget = {{ money = 0.05 }}
+max_tokens = 400
+seed = {seed}
 
-[export]
-out = "math-60.jsonl"
+[train]
+name = "tiny-trained"
+epochs = 3
+batch_size = 32
+learning_rate = 1e-3
+replay = 1.0                                  # as many of its own right answers as chains: else it forgets
+seed = {seed}
+
+[evaluate]
+sets = ["test"]
+samples = 1
+temperature = 0.0
+max_tokens = 160
+system = ""
 """
 
 STAGES = (
-    ("An evaluation set first: pools are checked against it.", "ingest eval.jsonl --set eval --eval"),
-    (
-        "The pool. Questions that share 13 words with the evaluation set are excluded, as these templates do.",
-        "ingest pool.jsonl",
-    ),
-    ("What is to do, and about what it costs?", "run --dry-run"),
+    ("Held-out questions first: the pool is checked against them.", "ingest {test} --set test --eval"),
+    ("The pool, from the same twelve families and five sizes.", "ingest {pool}"),
     ("The base model answers every question once.", "attempt"),
     ("A checker decides each answer.", "verify"),
-    ("The PRM scores the wrong ones; scores become levels.", "grade"),
+    ("The process reward model scores the wrong ones; scores become levels, for this model.", "grade"),
     ("The histogram of levels.", "levels"),
-    ("A draw of 60 by the paper's curriculum weights.", "sample --name math-60 --size 60 --mix curriculum:5,4,3,2,1"),
-    ("The teacher writes until each level has its quota of verified chains.", "teach math-60"),
-    ("Which chains are kept, and why not the others?", "curate math-60"),
-    ("The training file, with card and manifest.", "export math-60"),
+    ("A draw by curriculum weights.", "sample"),
+    ("The teacher writes until each level has its quota of verified chains.", "teach demo"),
+    ("Which chains are kept, and why not the others?", "curate demo"),
+    ("How good is the base model on questions that nobody trains on?", "evaluate --model base --by family"),
+    ("Train it on the chains, and on as many right answers of its own.", "train demo"),
+    ("How good is it now, question by question?", "evaluate --model trained --against tiny-base --levels-of tiny-base"),
+    ("All of it on one page.", "report -o report.html"),
     ("What the library holds now.", "status"),
 )
 
 
-def clean_folder(folder: Path) -> None:
-    """Make an empty folder; delete an old one only where a demo made it."""
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
+def prepare(folder: Path, size: Size) -> None:
+    """Go on in a folder where the same demo was begun; else make it anew, but delete only what a demo made."""
+    mark = folder / MARK
+    if folder.exists() and any(folder.iterdir()) and not mark.exists():
         sys.exit(f"{folder} holds something else; name another folder with --folder, or remove it.")
+    if mark.exists() and mark.read_text(encoding="utf-8") == json.dumps(asdict(size)):
+        print(f"# Going on with what an earlier run began in {folder}")
+        return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    (folder / MARK).touch()
+    mark.write_text(json.dumps(asdict(size)), encoding="utf-8")
 
 
-def write_questions(folder: Path) -> None:
-    """Write the pool, an evaluation set, and both together as what the mock server knows the answers of."""
-    pool = [sys.executable, str(ROOT / "recipes" / "pool.py")]
-    subprocess.run([*pool, str(folder / "pool.jsonl"), "--questions", "400", "--seed", "1"], check=True)
-    subprocess.run([*pool, str(folder / "eval.jsonl"), "--questions", "80", "--seed", "2"], check=True)
-    texts = [(folder / name).read_text(encoding="utf-8") for name in ("pool.jsonl", "eval.jsonl")]
-    (folder / "answers.jsonl").write_text("".join(texts), encoding="utf-8")
+def finish(folder: Path) -> None:
+    """Let the next run begin anew."""
+    (folder / MARK).write_text("finished", encoding="utf-8")
 
 
 def step(folder: Path, why: str, command: str) -> None:
     """Print a command and run it; end with its exit code where it fails."""
     print(f"\n# {why}\n$ gradatim {command}", flush=True)
-    done = subprocess.run([*CLI, *shlex.split(command)], cwd=folder, check=False)
+    began = time.monotonic()
+    done = subprocess.run([*CLI, *shlex.split(command)], cwd=folder, env=environment(), check=False)
     if done.returncode:
         sys.exit(done.returncode)
+    print(f"  ({time.monotonic() - began:.1f} s)", flush=True)
 
 
-def a_hard_question(folder: Path) -> str:
-    """Return the id of a question with a kept chain, of the hardest level."""
-    sql = "select question from chains where kept order by level desc limit 1"
-    found = subprocess.run([*CLI, "query", sql, "--csv"], cwd=folder, check=True, capture_output=True, text=True)
-    return list(csv.reader(found.stdout.splitlines()))[1][0]
+def environment() -> dict[str, str]:
+    """Return this process's environment with one thread for matrices: small ones run slower on two."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=ROOT / ".demo")
-    folder = parser.parse_args().folder.absolute()
+    parser.add_argument("--seed", type=int, default=0, help="Another seed: other questions, draw, chains and order.")
+    parser.add_argument("--mix", default=Size().mix, help="Another mix: explicit:1,1,1,1,1, say.")
+    options = parser.parse_args()
+    folder, size = options.folder.absolute(), Size(seed=options.seed, mix=options.mix)
     began = time.monotonic()
-    clean_folder(folder)
-    write_questions(folder)
-    settings = MockSettings(
-        models=("student", "teacher", "mock-prm"),
-        accuracies=(("student", 0.45), ("teacher", 0.9)),
-        answers=str(folder / "answers.jsonl"),
-        reasoning="field",
-    )
-    with MockServer(settings) as server:
-        (folder / "gradatim.toml").write_text(SETTINGS.format(url=server.url), encoding="utf-8")
-        print(f"# The mock server runs at {server.url}: made-up answers, right for 45 % of the student's questions")
-        print("# and 90 % of the teacher's, and made-up PRM scores. Alone it is: gradatim mock-server --help")
-        print(f"$ cd {folder}")
-        for why, command in STAGES:
-            step(folder, why, command)
-        step(folder, "One question, with all that is known of it.", f"show {a_hard_question(folder)}")
-        before = server.stats().requests
-        step(folder, "All stages again, from gradatim.toml: what is done is skipped.", "run")
-        after = server.stats().requests
-    print(f"\nThe server was asked {before} times before the last command and {after - before} times by it.")
-    print(f"Done in {time.monotonic() - began:.0f} s. The files are in {folder}:")
-    for name in ("gradatim.toml", "library.db", "math-60.jsonl", "math-60.card.md", "math-60.manifest.json"):
-        print(f"  {name:22} {(folder / name).stat().st_size:>9,} bytes")
-    print("The mock server's answers and PRM scores are made up: these levels and chains say nothing about any model.")
+    prepare(folder, size)
+    (folder / "gradatim.toml").write_text(SETTINGS.format(**asdict(size)), encoding="utf-8")
+    print(f"$ cd {folder}")
+    places = {split: f"'tiny:{split}?size={getattr(size, split)}&seed={size.seed}'" for split in ("test", "pool")}
+    for why, command in STAGES:
+        step(folder, why, command.format(**places))
+    finish(folder)
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"\nDone in {time.monotonic() - began:.0f} s, with {most:,.0f} MB of memory at most.")
+    print(f"The report, to be opened in a browser: {folder / 'report.html'}")
 
 
 if __name__ == "__main__":

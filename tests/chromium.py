@@ -13,11 +13,14 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WHY_NOT = "there is no Chromium here: apt-get install chromium"
@@ -103,37 +106,40 @@ class Page:
         return base64.b64decode(result["data"])
 
 
-@contextlib.asynccontextmanager
-async def _tab() -> AsyncIterator[Page]:
+class Browser:
+    """A running browser; every visit has a tab of its own."""
+
+    def __init__(self, port: str) -> None:
+        self._home = f"http://127.0.0.1:{port}/json"
+
+    def visit(self, work: Callable[[Page], Awaitable[Any]]) -> Any:
+        """Do the work in a new tab and close it."""
+        return asyncio.run(self._visit(work))
+
+    async def _visit(self, work: Callable[[Page], Awaitable[Any]]) -> Any:
+        async with aiohttp.ClientSession() as session:
+            async with session.put(f"{self._home}/new?about:blank") as answer:
+                tab = await answer.json()
+            async with session.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+                result = await work(Page(socket))
+            async with session.get(f"{self._home}/close/{tab['id']}"):
+                return result
+
+
+@contextlib.contextmanager
+def started() -> Iterator[Browser]:
+    """Start a browser with a profile of its own, and end it."""
     assert PROGRAM is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        process = subprocess.Popen(
-            [PROGRAM, *_FLAGS, f"--user-data-dir={folder}", "about:blank"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        command = [PROGRAM, *_FLAGS, f"--user-data-dir={folder}", "about:blank"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             told = Path(folder) / "DevToolsActivePort"
-            for _ in range(300):
+            for _ in range(600):
                 if told.exists() and "\n" in told.read_text():
                     break
-                await asyncio.sleep(0.1)
-            port = told.read_text().splitlines()[0]
-            async with aiohttp.ClientSession() as session:
-                async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
-                    url = next(one["webSocketDebuggerUrl"] for one in await answer.json() if one["type"] == "page")
-                async with session.ws_connect(url, max_msg_size=0) as socket:
-                    yield Page(socket)
+                time.sleep(0.1)
+            yield Browser(told.read_text().splitlines()[0])
         finally:
             process.terminate()
             process.wait(timeout=30)
-
-
-def visit(work: Callable[[Page], Awaitable[Any]]) -> Any:
-    """Start a browser, do the work in it, and end it."""
-
-    async def whole() -> Any:
-        async with _tab() as page:
-            return await work(page)
-
-    return asyncio.run(whole())

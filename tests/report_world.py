@@ -1,4 +1,4 @@
-"""A library with something in every section of a report: real stages against the mock server, and a made-up training."""
+"""A library with something in every section of a report: real stages on the mock server, and a made-up training."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from cli_world import called, started
 from gradatim import config
 from gradatim.config import Config
 from gradatim.errors import UsageError
+from gradatim.work.opening import concurrency_of
 
 TEMPLATE = Path(gradatim.__file__).parent / "cli" / "template.toml"
 MODEL = '[models.base]\nmodel = "m"\nbase_url = "http://localhost:8000/v1"\n'
@@ -225,3 +226,28 @@ def test_settings_in_the_working_folder_are_found(tmp_path, monkeypatch):
     Path("gradatim.toml").write_text('library = "mine.db"\n')
     assert "There is no library at mine.db" in called("status").err
     assert [path.name for path in tmp_path.iterdir()] == ["gradatim.toml"]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('kind = "local"', r"\[models.base\] path: kind = \"local\" needs it"),
+        ('kind = "local"\npath = "p"\nbase_url = "http://x/v1"', r"\[models.base\] base_url: it belongs to a server"),
+        ('kind = "local"\npath = "p"\napi_key_env = "KEY"', r"\[models.base\] api_key_env: it belongs to a server"),
+        ('kind = "local"\npath = "p"\nthreads = 0', r"\[models.base\] threads: a number from 1 to 1024"),
+        ('path = "p"', r"\[models.base\] base_url: it is missing; or for a folder, set kind = \"local\""),
+        ('base_url = "http://x/v1"\npath = "p"', r"\[models.base\] path: it belongs to kind = \"local\""),
+        ("", r"\[models.base\] base_url: it is missing"),
+    ],
+)
+def test_a_model_has_what_its_kind_needs(tmp_path, table, said):
+    """A folder for a local model, a URL for an endpoint, and nothing of the other kind's: the error names the key."""
+    with pytest.raises(UsageError, match=said):
+        read(tmp_path, f'[models.base]\nmodel = "m"\n{table}\n')
+
+
+def test_a_local_models_folder_is_seen_from_the_settings(tmp_path):
+    """Its path is relative to the settings file, and it is asked for more at once than a server is."""
+    loaded = read(tmp_path, f'{MODEL}[models.own]\nmodel = "own"\nkind = "local"\npath = "runs/own"\n')
+    assert loaded.models["own"].path == str(tmp_path / "runs/own")
+    assert [concurrency_of(loaded.models[name]) for name in ("base", "own")] == [64, 256]

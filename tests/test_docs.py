@@ -139,6 +139,11 @@ def test_the_mock_server_page_runs(shell, served):
     run_page(DOCS / "mock-server.md", shell, served)
 
 
+def test_the_evaluate_page_runs(shell, served):
+    """Every block of the page on evaluation runs in order and prints the figures that stand there."""
+    run_page(DOCS / "evaluate.md", shell, served)
+
+
 def test_the_python_page_runs(shell, served):
     """Every block of the Python page runs, in order."""
     run_page(DOCS / "python.md", shell, served)
@@ -286,7 +291,7 @@ def test_relative_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_is_run_or_says_why_not(page):
     """A shell or Python block outside the pages that are run carries a comment with the reason."""
-    if page.name in ("tutorial.md", "mock-server.md", "python.md", "README.md"):
+    if page.name in ("tutorial.md", "mock-server.md", "python.md", "evaluate.md", "README.md"):
         return
     for kind, text, note in blocks(page):
         assert kind not in ("sh", "python") or note, text

@@ -161,9 +161,12 @@ def test_another_way_of_asking_is_said(library):
     """Answers at another temperature are compared with, and the note says in what they differ."""
     gr.evaluate(library, Rule("a", fifths), settings(temperature=0.0), engine=QUICK)
     (result,) = gr.evaluate(library, Rule("b", fifths), settings(), against="a", engine=QUICK)
-    assert result.against.note == "a was asked otherwise: temperature 0.0 instead of 0.6"
-    with pytest.raises(gr.UsageError, match="gradatim evaluate --model c --set test"):
-        gr.evaluate(library, "b", settings(), against="c")
+    assert result.against.note == "a was asked otherwise: temperature 0.0 instead of 0.6."
+    gr.evaluate(library, Rule("c", fifths), settings(samples=1), engine=QUICK)
+    (result,) = gr.evaluate(library, "b", settings(), against="c")
+    assert result.against.note == "c has 20 judged answers here, b 80."
+    with pytest.raises(gr.UsageError, match="gradatim evaluate --model d --set test"):
+        gr.evaluate(library, "b", settings(), against="d")
     with pytest.raises(gr.UsageError, match="no other answers"):
         gr.evaluate(library, "b", settings(), against="b")
 
@@ -178,6 +181,15 @@ def test_a_pool_is_not_held_out(tmp_path):
         (result,) = gr.evaluate(library, Rule("m", fifths), settings(sets=["pool"], allow_overlap=True), engine=QUICK)
         assert result.overall.accuracy.value == pytest.approx(0.5)
         assert any("not held out" in one for one in result.notes)
+
+
+def test_an_empty_set_is_refused(tmp_path):
+    """A set of which no row became a question gives a sentence, not a division by nothing."""
+    with gr.Library(tmp_path / "library.db", write=True) as library:
+        path = write_rows(tmp_path / "bad.jsonl", [{"question": "How many?", "answer": ""}])
+        gr.ingest(library, gr.IngestSettings(path=str(path), set="bad", purpose="eval"))
+        with pytest.raises(gr.UsageError, match="'bad' holds no question to answer"):
+            gr.evaluate(library, "m", settings())
 
 
 def test_no_draw_holds_an_evaluation_question(tmp_path):
@@ -248,6 +260,20 @@ def test_questions_set_aside_for_sharing_a_passage_are_counted(tmp_path):
         sets = {one.name: one for one in questions.sets(library)}
         assert evaluations.overlap(library, sets["held"], "m").near_excluded == 1
         assert evaluations.overlap(library, sets["test"], "m").near_excluded == 0
+
+
+def test_a_drawn_question_that_shares_a_passage_is_refused(tmp_path):
+    """A set whose question repeats a drawn one's words under another number is not held out either."""
+    with drawn_library(tmp_path) as library:
+        sql = "SELECT q.prompt FROM draws d JOIN questions q ON q.id = d.question ORDER BY q.id LIMIT 1"
+        prompt = library.value(sql)
+        path = write_rows(tmp_path / "late.jsonl", [{"problem": f"{prompt} And one year later?", "answer": "7"}])
+        gr.ingest(library, gr.IngestSettings(path=str(path), set="late", purpose="eval"))
+        (late,) = questions.chosen_sets(library, ["late"])
+        found = evaluations.overlap(library, late, "m")
+        assert (found.drawn, found.near_drawn, found.near_excluded, found.clean) == (0, 1, 1, False)
+        with pytest.raises(gr.UsageError, match="0 of its 1 questions, and 1 that share a passage with one of them"):
+            gr.evaluate(library, Rule("m", fifths), settings(sets=["late"]), engine=QUICK)
 
 
 def test_figures_go_by_level_and_source(tmp_path):

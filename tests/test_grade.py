@@ -309,3 +309,25 @@ def test_batches_are_durable_before_the_next(tmp_path, library, monkeypatch):
 
     gr.grade(library, prm=Scores(decide))
     assert seen == [0, 0, 0, 3, 3, 3, 6, 6, 6, 9, 9, 9]
+
+
+def test_the_prm_can_be_given_the_reasoning_and_its_scores_are_kept_apart(tmp_path, library):
+    """`thinking` scores the reasoning where there is one, else the answer, and under a version of its own."""
+    thought = "<think>\nFirst 2.\nThen 3.\n</think>\n\nThe answer is \\boxed{1}."
+    record_answers(library, tmp_path, "m", lambda n: [thought if n < 6 else False])
+    gr.verify(library)
+    read = {}
+    for text in ("answer", "thinking"):
+        prm = Scores(lambda solution, text=text: read.setdefault(text, []).append(solution.answer) or 0.5)
+        (result,) = gr.grade(library, prm=prm, text=text)
+        assert result.scored == 12
+        gr.grade(library, prm=Unwanted(), text=text)
+    assert read["answer"].count("The answer is \\boxed{1}.") == 6
+    assert read["thinking"].count("First 2.\nThen 3.") == 6
+    plain = [sorted(answer for answer in answers if answer.startswith("We count")) for answers in read.values()]
+    assert len(plain[0]) == 6
+    assert plain[0] == plain[1]
+    assert library.all("SELECT version, count(*) FROM scores GROUP BY 1 ORDER BY 1") == [
+        ("1", 12),
+        ("1;text=thinking", 12),
+    ]

@@ -19,11 +19,10 @@ from cli_world import called, write_pool
 from gradatim.cli.main import cli
 from gradatim.library.text import pack
 from gradatim.reporting import page as page_module
-from gradatim.stages.report import ReportResult
-from report_world import HOSTILE, TRAINED, make_library
+from report_world import HOSTILE, TRAINED, add_training, make_library
 
 VENDOR = Path(page_module.__file__).parent / "vendor"
-browser = pytest.mark.skipif(chromium.PROGRAM is None, reason=chromium.WHY_NOT)
+in_browser = pytest.mark.skipif(chromium.PROGRAM is None, reason=chromium.WHY_NOT)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +34,13 @@ def world(tmp_path_factory):
         make_library(folder)
     write_report(folder / "library.db", folder / "report.html")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A running browser."""
+    with chromium.started() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +56,7 @@ def sql(world):
         yield library.all
 
 
-def write_report(library: Path, out: Path, **settings: str) -> ReportResult:
+def write_report(library: Path, out: Path, **settings: str) -> gr.ReportResult:
     """Write a report."""
     with gr.Library(library) as opened:
         return gr.report(opened, gr.ReportSettings(out=str(out), **settings))
@@ -74,7 +80,7 @@ class Elements(html.parser.HTMLParser):
         self.outward += [value for name, value in given.items() if name in ("src", "href", "action", "srcset")]
         self._inside = tag == "script" and given.get("id") == "data"
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, _):
         self._inside = False
 
     def handle_data(self, text):
@@ -93,6 +99,11 @@ def nearest_rank(values, percent):
     return ordered[max(1, -(-len(ordered) * percent // 100)) - 1]
 
 
+def outcomes(sql) -> dict[str, str]:
+    """Each attempt's newest verdict."""
+    return dict(sql("SELECT attempt, outcome FROM verdicts ORDER BY round"))
+
+
 OUTCOME = "(SELECT v.outcome FROM verdicts v WHERE v.attempt = a.id ORDER BY v.round DESC LIMIT 1)"
 
 
@@ -102,8 +113,8 @@ def test_levels_are_those_of_the_grades(data, sql):
     assert data["histograms"][0]["model"] == data["model"] == "student"
     for one in data["histograms"]:
         counted = sql(
-            "SELECT level, count(*), sum(correct), sum(correct + wrong) FROM grades JOIN questions q ON q.id = question "
-            "WHERE grading = ? AND q.sets = 'pool' GROUP BY level ORDER BY level",
+            "SELECT level, count(*), sum(correct), sum(correct + wrong) FROM grades "
+            "JOIN questions q ON q.id = question WHERE grading = ? AND q.sets = 'pool' GROUP BY level ORDER BY level",
             (one["grading"],),
         )
         assert [
@@ -114,8 +125,9 @@ def test_levels_are_those_of_the_grades(data, sql):
 def test_moves_between_two_models_are_counted(data, sql):
     """Each cell is the count of questions with that pair of levels, and the changed ones are off the diagonal."""
     counted = sql(
-        "SELECT a.level, b.level, count(*) FROM grades a JOIN grades b ON b.question = a.question AND b.model = 'other' "
-        "WHERE a.model = 'student' AND a.level IS NOT NULL AND b.level IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2"
+        "SELECT a.level, b.level, count(*) FROM grades a JOIN grades b ON b.question = a.question "
+        "WHERE b.model = 'other' AND a.model = 'student' AND a.level IS NOT NULL AND b.level IS NOT NULL "
+        "GROUP BY 1, 2 ORDER BY 1, 2"
     )
     assert [tuple(cell) for cell in data["moves"]["counts"]] == counted
     assert data["moves"]["changed"] == sum(count for one, other, count in counted if one != other)
@@ -145,12 +157,10 @@ def test_mixes_are_those_of_draws_and_chains(data, sql):
 
 def test_scores_are_binned_by_outcome(data, sql):
     """Each bin holds the attempts of that outcome whose mean lies in it."""
+    of = outcomes(sql)
     for split in data["scores"]:
-        rows = sql(
-            f"SELECT {OUTCOME}, x.mean FROM scores x JOIN attempts a ON a.id = x.attempt WHERE x.model = ? "
-            "AND x.mean IS NOT NULL AND a.role = 'base'",
-            (split["model"],),
-        )
+        scored = "SELECT attempt, mean FROM scores WHERE model = ? AND mean IS NOT NULL"
+        rows = [(of[attempt], mean) for attempt, mean in sql(scored, (split["model"],))]
         assert {outcome for outcome, _ in rows} == {line["outcome"] for line in split["lines"]}
         for line in split["lines"]:
             means = [mean for outcome, mean in rows if outcome == line["outcome"]]
@@ -185,7 +195,9 @@ def test_the_teachers_work_adds_up(data, sql):
 
 def test_lengths_are_nearest_rank_quantiles(data, sql):
     """The quantiles of each group are those of its sorted lengths."""
-    answers = sql(f"SELECT a.model || ', ' || a.role, {OUTCOME}, a.completion_tokens FROM attempts a")
+    of = outcomes(sql)
+    attempts = sql("SELECT id, model || ', ' || role, completion_tokens FROM attempts")
+    answers = [(group, of[attempt], tokens) for attempt, group, tokens in attempts]
     chains = sql("SELECT draw || ', kept chains', 'level ' || level, completion_tokens FROM chains WHERE kept")
     words = {"attempts": "base", "evaluation": "eval"}
     assert len(data["lengths"]) == 2 * 4 + 5
@@ -229,24 +241,27 @@ def test_accuracies_are_those_of_evaluate(world, data, sql, monkeypatch):
             assert after[name] == line["accuracy"][name]
     gain = found["all", "all"]["difference"]
     assert gain == {name: told["against"]["difference"][name] for name in ("value", "low", "high", "p")}
+    of = outcomes(sql)
     for model in ("student", TRAINED):
-        rates = sql(
-            f"SELECT avg({OUTCOME} = 'correct') FROM attempts a JOIN questions q ON q.id = a.question "
-            "WHERE a.role = 'eval' AND a.model = ? AND q.sets = 'eval' GROUP BY a.question",
-            (model,),
+        asked = (
+            "SELECT a.question, a.id FROM attempts a JOIN questions q ON q.id = a.question "
+            "WHERE a.role = 'eval' AND a.model = ? AND q.sets = 'eval'"
         )
+        rights: dict[str, list[bool]] = {}
+        for question, attempt in sql(asked, (model,)):
+            rights.setdefault(question, []).append(of[attempt] == "correct")
+        rates = [sum(right) / len(right) for right in rights.values()]
         own = next(one for one in found["all", "all"]["models"] if one["model"] == model)
-        assert own["value"] == pytest.approx(sum(rate for (rate,) in rates) / len(rates))
+        assert own["value"] == pytest.approx(sum(rates) / len(rates))
     assert data["figures"][0]["value"] == f"{100 * gain['value']:+.1f} points"
 
 
 def test_flows_count_first_samples(data, sql):
     """What went from wrong to right and back is counted question by question, by the first sample of each model."""
+    first = "SELECT question, outcome = 'correct' AS right FROM verdicts WHERE role = 'eval' AND attempt LIKE '%-0'"
     ends = sql(
-        "SELECT b.right, a.right, count(*) FROM (SELECT question, outcome = 'correct' AS right FROM verdicts "
-        f"WHERE model = 'student' AND role = 'eval' AND attempt LIKE '%-0') b JOIN (SELECT question, "
-        f"outcome = 'correct' AS right FROM verdicts WHERE model = '{TRAINED}' AND role = 'eval' AND attempt LIKE '%-0') a "
-        "ON a.question = b.question GROUP BY 1, 2"
+        f"SELECT b.right, a.right, count(*) FROM ({first} AND model = 'student') b "
+        f"JOIN ({first} AND model = '{TRAINED}') a ON a.question = b.question GROUP BY 1, 2"
     )
     counted = {(bool(before), bool(after)): count for before, after, count in ends}
     assert next(one for one in data["evaluations"] if one["set"] == "eval")["flow"] == {
@@ -330,9 +345,9 @@ def test_what_is_missing_is_named_with_its_command(tmp_path):
 
 def test_an_empty_library_is_refused(tmp_path):
     """Without a question there is nothing to report, and no file appears."""
-    with gr.Library(tmp_path / "library.db", write=True) as library:
-        with pytest.raises(gr.UsageError, match="gradatim ingest"):
-            gr.report(library, gr.ReportSettings(out=str(tmp_path / "report.html")))
+    out = tmp_path / "report.html"
+    with gr.Library(tmp_path / "library.db", write=True) as library, pytest.raises(gr.UsageError, match="gradatim ing"):
+        gr.report(library, gr.ReportSettings(out=str(out)))
     assert not (tmp_path / "report.html").exists()
 
 
@@ -352,6 +367,20 @@ def test_another_model_can_be_chosen(world, tmp_path):
     assert (data["histograms"][0]["model"], data["curves"]) == ("other", [])
     with pytest.raises(gr.UsageError, match="Graded are"):
         write_report(world / "library.db", tmp_path / "none.html", model="nobody")
+
+
+def test_a_draw_by_another_models_levels_is_told(world, tmp_path):
+    """A model trained on a draw that was graded for another is held beside its own base, with its own levels."""
+    shutil.copy(world / "library.db", tmp_path / "transfer.db")
+    with gr.Library(tmp_path / "transfer.db", write=True) as library:
+        other = "(SELECT pk FROM grading WHERE model = 'other')"
+        with library.transaction() as connection:
+            connection.execute(f"UPDATE draw SET grading = {other} WHERE name = 'flat'")
+        add_training(library, "transferred", "student", "flat", steps=3)
+    result = write_report(tmp_path / "transfer.db", tmp_path / "transfer.html")
+    data = embedded(tmp_path / "transfer.html")
+    assert (result.model, result.after, data["histograms"][0]["model"]) == ("student", "transferred", "student")
+    assert "Draw flat" in [figure["name"] for figure in data["figures"]]
 
 
 def test_a_large_pool_does_not_make_a_large_page(world, tmp_path):
@@ -376,6 +405,58 @@ def test_a_large_pool_does_not_make_a_large_page(world, tmp_path):
     assert sum(line["questions"] for line in lines) == 40_300
 
 
+def test_what_there_is_too_much_of_is_counted(world, tmp_path):
+    """Six trainings and six models are shown, the base and the newest trained one among them, and the rest is told."""
+    shutil.copy(world / "library.db", tmp_path / "many.db")
+    with gr.Library(tmp_path / "many.db", write=True) as library:
+        for number in range(7):
+            add_training(library, f"m{number}", "student", "math-60", steps=3)
+        with library.transaction() as connection:
+            for number in range(7):
+                key = connection.execute(
+                    "INSERT INTO setting (id, role, model, sampling) SELECT ?, role, ?, sampling FROM setting "
+                    "WHERE role = 'eval' AND model = 'student'",
+                    (f"x{number}", f"m{number}"),
+                ).lastrowid
+                connection.execute(
+                    "INSERT INTO attempt (setting, question, sample, finish_reason, latency, server_model, made_at) "
+                    "SELECT ?, question, 0, 'stop', 1, 'm', 0 FROM attempt WHERE sample = 0 AND setting IN "
+                    "(SELECT pk FROM setting WHERE role = 'eval' AND model = 'student')",
+                    (key,),
+                )
+            new = "FROM attempt a WHERE NOT EXISTS (SELECT 1 FROM verdict v WHERE v.attempt = a.pk)"
+            connection.execute(f"INSERT INTO attempt_text SELECT a.pk, 'One.', '' {new}")
+            checker = "(SELECT max(pk) FROM checker)"
+            connection.execute(f"INSERT INTO verdict SELECT a.pk, {checker}, 'correct', 'r', '1', 'box' {new}")
+    write_report(tmp_path / "many.db", tmp_path / "many.html")
+    data = embedded(tmp_path / "many.html")
+    assert [curve["model"] for curve in data["curves"]] == [f"m{number}" for number in range(1, 7)]
+    assert ("Older trainings", "2 are left out") in {(one["section"], one["why"]) for one in data["missing"]}
+    shown = next(one for one in data["evaluations"] if one["set"] == "eval")
+    assert [model for model, _ in shown["samples"]] == ["student", "m6", "m5", "m4", "m3", "m2"]
+    assert (shown["before"], shown["after"], shown["left_out"]) == ("student", "m6", 3)
+    assert shown["lines"][0]["models"][1]["value"] == 1
+    assert {line["group"] for line in data["lengths"]}.isdisjoint({"m0, evaluation", "m1, evaluation"})
+
+
+def test_the_command_says_what_it_wrote(world, tmp_path, monkeypatch):
+    """The command prints the file with its size, `--json` the record; settings and a wrong folder are heeded."""
+    monkeypatch.chdir(tmp_path)
+    library = ("--library", str(world / "library.db"))
+    ended = called(*library, "report", "-o", "a.html", "--title", "Ours", "--json")
+    told = json.loads(ended.out)
+    assert (ended.code, told["file"]["size"]) == (0, (tmp_path / "a.html").stat().st_size)
+    assert (told["model"], told["after"], told["missing"]) == ("student", TRAINED, [])
+    assert embedded(tmp_path / "a.html")["title"] == "Ours"
+    (tmp_path / "gradatim.toml").write_text('[report]\nout = "b.html"\n')
+    ended = called(*library, "report")
+    assert "report of student beside student-trained: b.html" in ended.out
+    assert (tmp_path / "b.html").exists()
+    ended = called(*library, "report", "-o", "nowhere/c.html")
+    assert (ended.code, ended.out) == (2, "")
+    assert "There is no folder nowhere" in ended.err
+
+
 @pytest.fixture(scope="module")
 def hostile(world, tmp_path_factory):
     """A report of a library in which every text that others write is hostile."""
@@ -394,11 +475,12 @@ def hostile(world, tmp_path_factory):
         ("training", "model"),
         ("training", "base"),
         ("draw", "name"),
-        ("question_set", "name"),
+        ("prm", "version"),
         ("prm", "name"),
         ("chain", "reason"),
     ):
         connection.execute(f"UPDATE {table} SET {column} = {column} || ?", (HOSTILE,))
+    connection.execute("UPDATE question_set SET name = name || ? WHERE name = 'pool'", (HOSTILE,))
     connection.commit()
     connection.close()
     write_report(folder / "library.db", folder / "report.html", title=HOSTILE)
@@ -479,10 +561,10 @@ OUTSIDE = """
 """
 
 
-@browser
+@in_browser
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["plain", "hostile"])
-def test_the_page_opens_without_an_error_or_a_request(world, hostile, which):
+def test_the_page_opens_without_an_error_or_a_request(browser, world, hostile, which):
     """Every plot is drawn, the console is silent, and the file itself is the only thing that is asked for."""
     path = world / "report.html" if which == "plain" else hostile
 
@@ -493,16 +575,16 @@ def test_the_page_opens_without_an_error_or_a_request(world, hostile, which):
         odd = await page.run("document.body.innerText.includes('[object')")
         return ready, wrong, odd, page.errors, page.requests
 
-    ready, wrong, odd, errors, requests = chromium.visit(look)
+    ready, wrong, odd, errors, requests = browser.visit(look)
     assert errors == []
     assert requests == [path.as_uri()]
     plots, failed = re.fullmatch(r"plots=(\d+) errors=(\d+)", ready).groups()
     assert (int(plots) >= 24, failed, wrong, odd) == (True, "0", 0, False)
 
 
-@browser
+@in_browser
 @pytest.mark.slow
-def test_the_browser_would_have_told(tmp_path):
+def test_the_browser_would_have_told(browser, tmp_path):
     """The test's browser does see requests and errors: a page with both is caught."""
     (tmp_path / "bad.html").write_text("<img src='http://127.0.0.1:9/x.png'><script>throw Error('here')</script>")
 
@@ -510,14 +592,14 @@ def test_the_browser_would_have_told(tmp_path):
         await page.open(tmp_path / "bad.html")
         return page.errors, page.requests
 
-    errors, requests = chromium.visit(look)
+    errors, requests = browser.visit(look)
     assert any("here" in error for error in errors)
     assert "http://127.0.0.1:9/x.png" in requests
 
 
-@browser
+@in_browser
 @pytest.mark.slow
-def test_an_injected_script_does_not_run(world, tmp_path):
+def test_an_injected_script_does_not_run(browser, world, tmp_path):
     """If markup ever got into the page, its policy would still keep it from running and from reaching anything."""
     text = (world / "report.html").read_text(encoding="utf-8")
     bad = "<script>window.ran = 1</script><img src='http://127.0.0.1:9/x.png' onerror='window.ran = 2'>"
@@ -525,16 +607,16 @@ def test_an_injected_script_does_not_run(world, tmp_path):
 
     async def look(page):
         await page.open(tmp_path / "bad.html")
-        return await page.run("window.ran === undefined"), await page.run(READY), page.errors
+        return await page.run("window.ran === undefined"), page.errors
 
-    untouched, ready, errors = chromium.visit(look)
+    untouched, errors = browser.visit(look)
     assert untouched
     assert "Content Security Policy" in " ".join(errors)
 
 
-@browser
+@in_browser
 @pytest.mark.slow
-def test_light_dark_and_paper(world):
+def test_light_dark_and_paper(browser, world):
     """The page follows the system's scheme, its button overrules that, and paper is white whatever the screen was."""
     ground = "getComputedStyle(document.body).backgroundColor"
     press = "document.querySelectorAll('#tools button')[1].click()"
@@ -551,15 +633,15 @@ def test_light_dark_and_paper(world):
         found.append(await page.run(ground))
         return found
 
-    dark, light, chosen, paper = chromium.visit(look)
+    dark, light, chosen, paper = browser.visit(look)
     assert (dark, light) == ("rgb(20, 23, 26)", "rgb(255, 255, 255)")
     assert (chosen, paper) == (dark, light)
 
 
-@browser
+@in_browser
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [380, 800, 1400])
-def test_nothing_leaves_the_page(world, hostile, width):
+def test_nothing_leaves_the_page(browser, world, hostile, width):
     """On a telephone, a tablet and a large screen nothing stands beyond the edge; with hostile names neither."""
 
     async def look(page):
@@ -568,14 +650,14 @@ def test_nothing_leaves_the_page(world, hostile, width):
         await page.open(hostile, width=width)
         return [*found, await page.run("document.documentElement.scrollWidth - document.documentElement.clientWidth")]
 
-    outside, wider = chromium.visit(look)
+    outside, wider = browser.visit(look)
     assert outside == []
     assert wider <= 0
 
 
-@browser
+@in_browser
 @pytest.mark.slow
-def test_every_plot_has_its_words(world):
+def test_every_plot_has_its_words(browser, world):
     """Each plot has a text alternative with a number in it, and each section of plots a table."""
 
     async def look(page):
@@ -591,14 +673,14 @@ def test_every_plot_has_its_words(world):
         closed = await page.run("[...document.querySelectorAll('details.data')].filter((one) => !one.open).length")
         return labels, bare, closed
 
-    labels, bare, closed = chromium.visit(look)
+    labels, bare, closed = browser.visit(look)
     assert all(label and re.search(r"\d", label) for label in labels)
     assert (bare, closed) == ([], 0)
 
 
-@browser
+@in_browser
 @pytest.mark.slow
-def test_it_prints_whole(world, tmp_path):
+def test_it_prints_whole(browser, world, tmp_path):
     """Each axis label of the screen stands on paper as often, and no page is dark."""
 
     async def look(page):
@@ -606,7 +688,7 @@ def test_it_prints_whole(world, tmp_path):
         labels = "[...document.querySelectorAll('.plot svg text')].filter((one) => one.textContent === 'Level').length"
         return await page.run(labels), await page.pdf()
 
-    labels, pdf = chromium.visit(look)
+    labels, pdf = browser.visit(look)
     assert pdf.startswith(b"%PDF")
     if shutil.which("pdftotext") is None or shutil.which("pdftoppm") is None:
         pytest.skip("pdftotext and pdftoppm are not here: apt-get install poppler-utils")

@@ -120,7 +120,7 @@ def test_the_finished_model_stops_where_it_was_taught_to(folder, tmp_path):
     ],
 )
 def test_a_template_that_cannot_carry_a_chat_is_one_sentence(tokenizer, template, words):
-    """No template, one that loses text, one that refuses and one that is broken each say what is wrong and what to do."""
+    """No template, or one that loses text, refuses or is broken: each says what is wrong and what to do."""
     tokenizer.chat_template = template
     with pytest.raises(gr.UsageError, match=words) as caught:
         manner_of(tokenizer, [], "M")
@@ -135,7 +135,7 @@ def test_a_refused_system_message_is_said(tokenizer):
     )
     manner = manner_of(tokenizer, [], "M")
     asked = Exchange(id="a", messages=(Message(role="system", content="x"), *EXCHANGE.messages), target="42")
-    with pytest.raises(gr.UsageError, match='system, user.*System role not supported.*system = ""'):
+    with pytest.raises(gr.UsageError, match=r'system, user.*System role not supported.*system = ""'):
         encode(tokenizer, [asked], manner, max_length=10_000, where="M")
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def chain(number: int) -> str:
     """Return what the teacher wrote: reasoning and an answer, right for every question."""
     row = question(number)
-    return f"<think>\n{number + 11}+{number % 7 + 2}={row['answer']}\n</think>\n\nThe answer is \\boxed{{{row['answer']}}}."
+    thought = f"{number + 11}+{number % 7 + 2}={row['answer']}"
+    return f"<think>\n{thought}\n</think>\n\nThe answer is \\boxed{{{row['answer']}}}."
 
 
 def taught_library(folder: Path, count: int = 90, **settings) -> gr.Library:

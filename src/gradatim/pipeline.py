@@ -182,7 +182,8 @@ def do_grade(
     """Grade with the configured rule and PRM, of the models that were attempted or of one."""
     prm = None if config.prm is None else open_prm(config.prm)
     try:
-        return grade_stage.grade(library, config.grade, prm=prm, model=model, progress=progress)
+        text = "answer" if config.prm is None else config.prm.text
+        return grade_stage.grade(library, config.grade, prm=prm, text=text, model=model, progress=progress)
     finally:
         if prm is not None:
             prm.close()

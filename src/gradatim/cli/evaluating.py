@@ -67,8 +67,8 @@ _NAMES = ("aime24", "aime25", "math500", "gpqa-diamond")
 def evaluate(start: Start, /, shape: str | None, **options: Any) -> None:
     """Have a model answer what is missing of the evaluation sets, judge the answers, and print how good it is.
 
-    Accuracy is over decided answers; beside it stands what it would be if every undecided one were wrong. Intervals are
-    95 %, over questions. An evaluation that is complete asks nothing and needs no server.
+    Accuracy is over decided answers; where some are undecided, what it would be if those were wrong stands beside it.
+    Intervals are 95 %, over questions. An evaluation that is complete asks nothing and needs no server.
     """
     from gradatim.cli.bars import progress_bars
 
@@ -167,23 +167,23 @@ def _table(result: EvaluateResult) -> list[str]:
     rows: list[tuple[str, Line | PassAt]] = [(f"avg@{result.samples}", result.overall)]
     rows += [(f"pass@{one.k}", one) for one in result.passes if one.k > 1]
     rows += [(f"{one.group} {one.name}", one) for one in result.lines]
-    width = max(len(name) for name, _ in rows)
-    head = f"  {'':<{width}}  questions  decided  accuracy  95 % interval   if undecided were wrong"
-    return [head, *(f"  {name:<{width}}  {_cells(row)}" for name, row in rows), *_whose(result)]
+    width, strict = max(len(name) for name, _ in rows), bool(result.undecided)
+    head = f"  {'':<{width}}  questions  decided  accuracy  95 % interval"
+    lines = [f"  {name:<{width}}  {_cells(row, strict=strict)}" for name, row in rows]
+    return [f"{head}   if undecided were wrong" if strict else head, *lines, *_whose(result)]
 
 
 def _whose(result: EvaluateResult) -> list[str]:
     return [f"  levels: those of {result.levels_of}"] if result.levels_of else []
 
 
-def _cells(row: Line | PassAt) -> str:
+def _cells(row: Line | PassAt, *, strict: bool) -> str:
     from gradatim.work.figures import PassAt
 
-    if isinstance(row, PassAt):
-        value, questions, decided = row.estimate, row.estimate.questions if row.estimate else 0, ""
-    else:
-        value, questions, decided = row.accuracy, row.questions, f"{row.decided:,}"
-    return f"{questions:>9,}  {decided:>7}  {_value(value):>8}  {_interval(value):<14}  {_both(row.at_least)}".rstrip()
+    value, decided = (row.estimate, "") if isinstance(row, PassAt) else (row.accuracy, f"{row.decided:,}")
+    questions = 0 if value is None else value.questions
+    cells = f"{questions:>9,}  {decided:>7}  {_value(value):>8}  {_interval(value):<14}"
+    return f"{cells}  {_both(row.at_least)}" if strict else cells.rstrip()
 
 
 def _value(value: Estimate | None) -> str:

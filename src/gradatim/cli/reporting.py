@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gradatim.cli.context import Start, pass_start
-from gradatim.cli.output import print_result
+from gradatim.cli.output import print_result, printable
 
 if TYPE_CHECKING:
     from gradatim.stages.report import ReportResult
@@ -45,4 +45,4 @@ def reported(result: ReportResult) -> list[str]:
     beside = f" beside {result.after}" if result.after else ""
     words = [f"report{about}{beside}: {result.file.name}, {result.file.size:,} bytes, {len(result.sections)} sections"]
     words += [f"  without {one.section}: {one.why}; {one.command}" for one in result.missing]
-    return words
+    return [printable(sentence) for sentence in words]

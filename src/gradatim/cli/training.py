@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gradatim.config import Config
     from gradatim.stages.handoff import HandoffResult
     from gradatim.stages.train import TrainResult
+    from gradatim.training.handoff import Trainer
 
 
 @click.command(short_help="Fine-tune the base model on the kept chains.")
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 @click.option("--json", "shape", flag_value="json", help="The result as JSON.")
 @pass_start
 def train(
-    start: Start, /, draw: str | None, dry_run: bool, handoff: str | None, gpus: int | None, **options: Any
+    start: Start, /, draw: str | None, dry_run: bool, handoff: Trainer | None, gpus: int | None, **options: Any
 ) -> None:
     """Fine-tune a model on the kept chains of DRAW; the loss is on the answers only.
 
@@ -54,8 +55,8 @@ def train(
     from gradatim.errors import UsageError
     from gradatim.library import draws
     from gradatim.stages.handoff import hand_off
-    from gradatim.stages.train import resolved
     from gradatim.stages.train import train as train_stage
+    from gradatim.work.gathering import resolved
 
     shape = options.pop("shape")
     config = _with_options(start.config(), options)
@@ -102,17 +103,14 @@ def trained(result: TrainResult) -> list[str]:
         return [f"train {result.draw}: {result.model} is trained already (on {examples}), in {result.folder}"]
     resumed = f", gone on from step {result.resumed_from:,}" if result.resumed_from else ""
     loss = "" if result.first_loss is None else f"; loss {result.first_loss:.3f} to {result.last_loss:.3f}"
-    return [
-        f"train {result.draw}: {result.model} from {examples} in {result.seconds:.1f} s "
-        f"({result.tokens:,} tokens{resumed}){loss}{out}",
-        f"  it is in {result.folder}",
-    ]
+    done = f"{result.seconds:.1f} s ({result.tokens:,} tokens{resumed}){loss}{out}"
+    return [f"train {result.draw}: {result.model} from {examples} in {done}", f"  it is in {result.folder}"]
 
 
 def handed_off(result: HandoffResult) -> list[str]:
     """Say what was written, and how to start it."""
+    files = ", ".join(file.name for file in result.files)
     return [
-        f"train {result.draw}: {result.rows:,} examples and a configuration for {result.trainer} in {result.folder} "
-        f"({', '.join(file.name for file in result.files)})",
+        f"train {result.draw}: {result.rows:,} examples for {result.trainer} in {result.folder} ({files})",
         f"  on the machine with the cards: cd {result.folder} && sh run.sh",
     ]

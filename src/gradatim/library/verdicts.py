@@ -145,6 +145,8 @@ class Unscored:
     pk: int
     question: int
     prompt: str
+    thinking: str
+    """The reasoning without the answer; empty where there is none."""
     answer: str
 
 
@@ -160,8 +162,8 @@ def unscored(library: Library, setting: Setting, prm: int) -> Iterator[Unscored]
     )
     rows = paged(library, sql, (setting.pk, prm), key_bounds(library, [setting.pk]))
     for pk, question, prompt, content, reasoning in rows:
-        answer = split_reasoning(unpack(content), unpack(reasoning))[1]
-        yield Unscored(pk=pk, question=question, prompt=unpack(prompt), answer=answer)
+        thinking, answer = split_reasoning(unpack(content), unpack(reasoning))
+        yield Unscored(pk=pk, question=question, prompt=unpack(prompt), thinking=thinking, answer=answer)
 
 
 def write_scores(connection: sqlite3.Connection, attempt: int, prm: int, scores: StepScores) -> None:

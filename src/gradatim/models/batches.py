@@ -9,7 +9,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -89,14 +90,14 @@ class Batches:
                 if self._broken is None and loaded is None:
                     loaded = self._load()
                 if loaded is None:
-                    future.set_exception(self._broken)
+                    _settle(future, self._broken)
                 else:
                     waiting += self._prepared(loaded, request, future)
+            waiting = [one for one in waiting if not one.future.cancelled()]
             if waiting and loaded is not None:
                 batch = _alike(waiting, self.most)
                 waiting = [one for one in waiting if one not in batch]
                 self._write(loaded, batch)
-                waiting = [one for one in waiting if not one.future.cancelled()]
         for asked in waiting:
             asked.future.cancel()
         if loaded is not None:
@@ -136,10 +137,11 @@ class Batches:
             prompt = loaded.prompt(request.messages, extras_of(request.sampling).get("chat_template_kwargs", {}))
             limit = self._limit(len(prompt), request.sampling.max_tokens)
         except (GradatimError, ModelFault) as error:
-            future.set_exception(error)
+            _settle(future, error)
             return []
         except Exception as error:  # noqa: BLE001 - the model boundary: a template or tokenizer that fails
-            future.set_exception(Stop("chat_template", f"{self._name}: its chat template or tokenizer failed: {error}"))
+            said = f"{self._name}: its chat template or tokenizer failed: {error}"
+            _settle(future, Stop("chat_template", f'{said} (one that takes no system message needs system = "")'))
             return []
         row = Row(prompt=prompt, seed=request.seed, limit=limit)
         return [_Asked(request=request, future=future, since=since, row=row)]
@@ -178,7 +180,7 @@ class Batches:
                     todo += [left[len(left) // 2 :], left[: len(left) // 2]]
                     continue
                 for one in left:
-                    one.future.set_exception(fault)
+                    _settle(one.future, fault)
 
     def _fault(self, loaded: Loaded, error: Exception, rows: int) -> ModelFault:
         said = f"{self._name}: {type(error).__name__}: {error}"
@@ -210,11 +212,9 @@ class Batches:
     def _give(self, loaded: Loaded, asked: _Asked) -> None:
         """Give a row's answer to whoever waits for it."""
         row = asked.row
-        if not asked.future.set_running_or_notify_cancel():
-            return
         if row.ended == "not_finite":
             fault = Refused("not_finite", f"{self._name}: the model gave numbers that are none (NaN), not an answer")
-            asked.future.set_exception(fault)
+            _settle(asked.future, fault)
             return
         reply = Reply(
             content=loaded.text(row.written),
@@ -223,7 +223,16 @@ class Batches:
             latency=time.monotonic() - asked.since,
             server_model=f"{self._name}@{self._folder.fingerprint}",
         )
-        asked.future.set_result(reply)
+        _settle(asked.future, reply)
+
+
+def _settle(future: Future[Reply], result: Reply | BaseException | None) -> None:
+    """Give a future its answer or error; one that was cancelled meanwhile needs none."""
+    with suppress(InvalidStateError):
+        if isinstance(result, Reply):
+            future.set_result(result)
+        else:
+            future.set_exception(result)
 
 
 def _alike(waiting: list[_Asked], most: int) -> list[_Asked]:

@@ -8,7 +8,6 @@ model of 0.45 M parameters this is 2.1 times as fast, and more where one questio
 from __future__ import annotations
 
 import inspect
-import random
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -92,16 +91,15 @@ class Writer:
 
     def _next(self, batch: _Batch, decoding: Decoding) -> list[int]:
         """Return each row's next token, -1 where the model gave no numbers."""
-        torch = self.torch
-        numbers = torch.tensor(batch.numbers(), dtype=torch.float64, device=batch.logits.device)
-        tokens, sure, finite = choose(torch, batch.scores(batch.logits), numbers, decoding)
-        chosen: list[int] = torch.where(finite, tokens, -1).tolist()
+        seeds = [(row.seed, len(row.written)) for row in batch.rows]
+        tokens, sure, finite = choose(self.torch, batch.scores(batch.logits), seeds, decoding)
+        chosen: list[int] = self.torch.where(finite, tokens, -1).tolist()
         if self._exact and not bool(sure.all()):
             for number in (~sure).nonzero()[:, 0].tolist():
                 row = batch.rows[number]
                 if not row.ended and chosen[number] >= 0:
                     scores = batch.scores(self._alone(row), number)
-                    chosen[number] = int(choose(torch, scores, numbers[number : number + 1], decoding)[0])
+                    chosen[number] = int(choose(self.torch, scores, [seeds[number]], decoding)[0])
         return chosen
 
     def _alone(self, row: Row) -> Any:
@@ -139,7 +137,6 @@ class _Batch:
         self._writer = writer
         self.torch = torch = writer.torch
         self.rows = list(rows)
-        self._random = [random.Random(row.seed) for row in rows]  # noqa: S311 - must be repeatable, not secret
         self._penalty = penalty
         # Samples of one question share a prompt: it is read once, and what was read is copied.
         prompts = list(dict.fromkeys(tuple(row.prompt) for row in rows))
@@ -162,10 +159,6 @@ class _Batch:
             self._select(copied)
             self.logits = self.logits[copied]
 
-    def numbers(self) -> list[float]:
-        """Return each row's next number, from its own seed."""
-        return [source.random() for source in self._random]
-
     def scores(self, logits: Any, number: int | None = None) -> Any:
         """Return logits as they are chosen from: in float32 at least, what was seen pushed down."""
         if logits.dtype.itemsize < 4:
@@ -180,7 +173,6 @@ class _Batch:
         torch = self.torch
         if len(going) <= (1 - _ENDED) * len(self.rows):
             self.rows = [self.rows[number] for number in going]
-            self._random = [self._random[number] for number in going]
             self._select(going)
         last = [row.written[-1] if row.written else 0 for row in self.rows]
         ids = torch.tensor(last, device=self._writer.device)[:, None]

@@ -20,7 +20,7 @@ class Solution:
     prompt: str
     """The question."""
     answer: str
-    """The model's answer, without its reasoning."""
+    """The text whose steps are scored: the model's answer without its reasoning, or its reasoning."""
 
 
 class PRM(Protocol):

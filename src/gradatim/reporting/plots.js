@@ -44,8 +44,8 @@ function movesPlot(moves) {
   const strength = (cell) => 0.06 + 0.94 * Math.sqrt(cell.questions / most);
   return (width) => Plot.plot({
     width: Math.min(width, 470), height: 330, marginLeft: 46, marginBottom: 40, marginTop: 26, style: STYLE, padding: 0.04,
-    x: { type: "band", domain: LEVELS, label: `Level for ${moves.second}`, labelAnchor: "center", labelArrow: "none", tickSize: 0 },
-    y: { type: "band", domain: LEVELS, label: `Level for ${moves.first}`, labelAnchor: "top", labelArrow: "none", tickSize: 0 },
+    x: { type: "band", domain: LEVELS, label: `Level for ${shortened(moves.second, 30)}`, labelAnchor: "center", labelArrow: "none", tickSize: 0 },
+    y: { type: "band", domain: LEVELS, label: `Level for ${shortened(moves.first, 30)}`, labelAnchor: "top", labelArrow: "none", tickSize: 0 },
     marks: [
       Plot.cell(cells, {
         x: "second", y: "first", fill: "var(--c1)", fillOpacity: strength,
@@ -170,8 +170,9 @@ function lossPlot(curves) {
   const points = curves.flatMap((curve, at) => curve.points.map((point) => ({ ...point, at, model: curve.model })));
   const ends = curves.map((curve, at) => ({ ...curve.points[curve.points.length - 1], at, model: curve.model }));
   const colour = (row) => (curves.length === 1 ? "var(--c1)" : COLOURS[(row.at + 1) % COLOURS.length]);
+  const narrow = (width) => width < 560;
   return (width) => Plot.plot({
-    width, height: 280, marginLeft: 46, marginRight: Math.min(170, width / 4), marginBottom: 38, style: STYLE,
+    width, height: 280, marginLeft: 46, marginRight: narrow(width) ? 16 : 170, marginBottom: 38, style: STYLE,
     x: { label: "Training step", labelAnchor: "center", labelArrow: "none", ticks: 6, tickSize: 0 },
     y: { label: "Loss per token", ticks: 5, tickSize: 0, nice: true, zero: true },
     marks: [
@@ -179,8 +180,8 @@ function lossPlot(curves) {
       Plot.line(points, { x: "step", y: "loss", z: "at", stroke: colour, strokeWidth: 2 }),
       Plot.dot(ends, { x: "step", y: "loss", r: 3.5, fill: colour }),
       Plot.text(ends, {
-        x: "step", y: "loss", text: (row) => `${row.model} ${row.loss.toFixed(3)}`, dx: 8, textAnchor: "start", lineWidth: 12,
-        fill: colour,
+        x: "step", y: "loss", text: (row) => `${shortened(row.model, 40)} ${row.loss.toFixed(3)}`, fill: colour,
+        ...(narrow(width) ? { dy: -14, textAnchor: "end", lineWidth: 22 } : { dx: 8, textAnchor: "start", lineWidth: 13 }),
       }),
       Plot.tip(points, Plot.pointer({
         x: "step", y: "loss", ...TIP,
@@ -203,7 +204,7 @@ function accuracyPlot(lines, models) {
     width, height: facets.height, marginLeft: 92, marginRight: 40, marginBottom: 38, marginTop: 6, style: STYLE,
     x: { domain: [0, 100], label: "Accuracy, %", labelAnchor: "center", labelArrow: "none", ticks: 5, tickSize: 0 },
     y: { domain: models, axis: null, padding: 0.75 },
-    fy: { domain: facets.domain, label: null, padding: facets.padding, axis: "left", tickFormat: shortened },
+    fy: { domain: facets.domain, label: null, padding: facets.padding, axis: "left", tickFormat: (name) => shortened(name) },
     symbol: { domain: models, range: models.map((model) => SHAPES[lookOf(model)]) },
     marks: [
       Plot.gridX({ ticks: 5, stroke: "var(--line)", strokeOpacity: 1 }),
@@ -229,7 +230,7 @@ function gainPlot(lines, models, most) {
   return (width) => Plot.plot({
     width, height: facets.height, marginLeft: alone(width) ? 92 : 24, marginRight: 46, marginBottom: 38, marginTop: 6, style: STYLE,
     x: { domain: [-most, most], label: "Gain, points", labelAnchor: "center", labelArrow: "none", ticks: 5, tickSize: 0 },
-    fy: { domain: facets.domain, label: null, padding: facets.padding, axis: alone(width) ? "left" : null, tickFormat: shortened },
+    fy: { domain: facets.domain, label: null, padding: facets.padding, axis: alone(width) ? "left" : null, tickFormat: (name) => shortened(name) },
     marks: [
       Plot.gridX({ ticks: 5, stroke: "var(--line)", strokeOpacity: 1 }),
       Plot.ruleX([0], { stroke: "var(--soft)" }),
@@ -244,4 +245,7 @@ function gainPlot(lines, models, most) {
   });
 }
 
-const shortened = (name) => (name.length > 14 ? `…${name.slice(-13)}` : name);
+// A name inside a plot has room for so many characters; its whole stands in the table.
+function shortened(name, room = 14) {
+  return name.length > room ? `…${name.slice(1 - room)}` : name;
+}

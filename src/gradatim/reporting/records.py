@@ -244,6 +244,8 @@ class Evaluation:
     """Questions with a chain that was kept, or near one; None where the set is held out from all of the models."""
     undecided: tuple[tuple[str, int], ...]
     """Model, and attempts that no checker could decide."""
+    left_out: int
+    """Further models that were evaluated on the set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

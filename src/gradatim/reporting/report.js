@@ -176,6 +176,7 @@ function accuracy() {
       }),
       flow(evaluation),
       undecided(evaluation),
+      evaluation.left_out ? element("figcaption", null, `${count(evaluation.left_out)} further models were evaluated on this set and are left out.`) : null,
       asTable(`Accuracy on ${evaluation.set}, with 95 % intervals`, head, rows));
   };
   return section("accuracy", "Accuracy", "The share of questions that each model answers correctly, averaged over its samples. Lines are 95 % intervals over questions; the gain is taken question by question, so its interval is narrower than the two models' would suggest.",
@@ -201,7 +202,7 @@ function flow(evaluation) {
 function stories() {
   if (!report.stories.length) return null;
   return section("questions", "Single questions",
-    "Chosen by a fixed rule, not by eye: of each level the first, in the order of a hash, that the base model answered wrong and, where there is one, the trained model right. So they show what a success looks like, not how often there is one. Steps of a wrong answer are shaded by their PRM score: the darker, the lower.",
+    "Chosen by a fixed rule, not by eye: of each level the first, in the order of a hash, that the base model answered wrong and, where there is one, the trained model right. So they show what a success looks like, not how often there is one. Steps of a wrong answer are shaded by their PRM score: the stronger the shade, the lower the score.",
     report.stories.map(story));
 }
 

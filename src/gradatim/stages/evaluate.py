@@ -115,14 +115,20 @@ def chosen_sets(library: Library, settings: EvaluateSettings) -> list[QuestionSe
     """Return the sets that are named, or those of the presets, or all evaluation sets. Raises `UsageError`."""
     names = [*(settings.sets or ()), *settings.presets]
     if names:
-        return questions.chosen_sets(library, list(dict.fromkeys(names)))
+        return [_not_empty(library, one) for one in questions.chosen_sets(library, list(dict.fromkeys(names)))]
     found = [one for one in questions.chosen_sets(library, None) if one.purpose == "eval"]
     if not found:
         raise UsageError(
             "The library holds no evaluation set. Read one with: gradatim ingest FILE --eval --set NAME, "
             "or a public one with: gradatim evaluate --preset math500"
         )
-    return found
+    return [_not_empty(library, one) for one in found]
+
+
+def _not_empty(library: Library, set_: QuestionSet) -> QuestionSet:
+    if not questions.count_active(library, [set_]):
+        raise UsageError(f"The set {set_.name!r} holds no question to answer. See: gradatim show --dropped")
+    return set_
 
 
 def samples_of(library: Library, set_: QuestionSet, settings: EvaluateSettings) -> int:
@@ -308,15 +314,18 @@ class _Frame:
         self, rows: Sequence[Answered], set_: QuestionSet, other: evaluations.Evaluation, samples: int | None
     ) -> Comparison:
         theirs = evaluations.answered(self.library, other.setting, set_, samples)
-        note = ""
+        said, them = [], other.setting.model
         if other.setting.sampling != self.setting.sampling:
-            note = f"{other.setting.model} was asked otherwise: {_differing(self.setting, other.setting)}"
+            said.append(f"{them} was asked otherwise: {_differing(self.setting, other.setting)}.")
+        ours, their = (sum(one.judged for one in answers) for answers in (rows, theirs))
+        if ours != their:
+            said.append(f"{them} has {their:,} judged answers here, {self.setting.model} {ours:,}.")
         return Comparison(
             model=other.setting.model,
             setting=other.setting.id,
             difference=figures.compared(rows, theirs, strict=False),
             at_least=figures.compared(rows, theirs, strict=True),
-            note=note,
+            note=" ".join(said),
         )
 
     def _notes(self, set_: QuestionSet, overall: Line, overlap: Overlap) -> list[str]:
@@ -335,8 +344,8 @@ class _Frame:
         unfinished = overall.answers - overall.decided
         if unfinished > _MANY_UNDECIDED * overall.answers:
             notes.append(
-                f"{unfinished:,} of {overall.answers:,} answers are undecided, and hard questions more often than easy "
-                "ones: compare models by the figures that count them as wrong, or raise max_tokens."
+                f"{unfinished:,} of {overall.answers:,} answers are undecided, and those to hard questions often are: "
+                "compare models by the figures that count them as wrong, or raise max_tokens."
             )
         if self.settings.temperature == 0 and overall.answers > overall.questions:
             notes.append("At temperature 0 all answers of a question are nearly the same: more samples say little.")

@@ -10,7 +10,7 @@ import json
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gradatim.config import GradeSettings
 from gradatim.errors import UsageError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gradatim.library.attempts import Setting
     from gradatim.library.grades import AttemptEvidence, GradingRow
     from gradatim.library.store import Library, Row
+    from gradatim.library.verdicts import Unscored
     from gradatim.prm import PRM
 
 _BATCH = 200
@@ -76,11 +77,15 @@ def grade(
     settings: GradeSettings | None = None,
     *,
     prm: PRM | None = None,
+    text: Literal["answer", "thinking"] = "answer",
     model: str | None = None,
     setting: str | None = None,
     progress: Progress = silent,
 ) -> list[GradeResult]:
     """Grade the attempts of one model, or of every model with base attempts; one result for each setting, or of one.
+
+    `text` is what the PRM reads of an attempt: the answer; or the reasoning, where there is one, else the answer. The
+    scores of the two are kept apart, as those of two PRMs are.
 
     Raises `UsageError` where nothing was attempted or verified, or the rule `paper` has neither a PRM nor scores.
     """
@@ -94,18 +99,37 @@ def grade(
         )
     if library.value("SELECT 1 FROM verdict LIMIT 1") is None:
         raise UsageError("No attempt has a verdict yet. Run first: gradatim verify")
-    return [_grade_setting(library, setting, settings, prm, progress) for setting in chosen]
+    reader = None if prm is None else _Reader(prm=prm, text=text)
+    return [_grade_setting(library, setting, settings, reader, progress) for setting in chosen]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reader:
+    """A PRM, and what it is given to read."""
+
+    prm: PRM
+    text: str
+
+    @property
+    def version(self) -> str:
+        """The PRM's version; with what it reads, where that is not the answer."""
+        return self.prm.version if self.text == "answer" else f"{self.prm.version};text={self.text}"
+
+    def solution(self, one: Unscored) -> Solution:
+        """Return what is to be scored of an attempt."""
+        thought = self.text == "thinking" and one.thinking.strip()
+        return Solution(key=one.pk, prompt=one.prompt, answer=one.thinking if thought else one.answer)
 
 
 def _grade_setting(
-    library: Library, setting: Setting, settings: GradeSettings, prm: PRM | None, progress: Progress
+    library: Library, setting: Setting, settings: GradeSettings, reader: _Reader | None, progress: Progress
 ) -> GradeResult:
     done = _Scored()
-    if prm is None:
+    if reader is None:
         prm_pk = _known_prm(library, setting)
     else:
-        prm_pk = verdicts.ensure_prm(library, prm.name, prm.version)
-        _score(library, setting, prm, prm_pk, done, progress)
+        prm_pk = verdicts.ensure_prm(library, reader.prm.name, reader.version)
+        _score(library, setting, reader, prm_pk, done, progress)
     if prm_pk is None and settings.rule == "paper":
         _check_scored(library, setting)
     rule = _rule(library, setting, settings, prm_pk)
@@ -174,7 +198,7 @@ class _Scored:
             self.scored += 1
 
 
-def _score(library: Library, setting: Setting, prm: PRM, prm_pk: int, done: _Scored, progress: Progress) -> None:
+def _score(library: Library, setting: Setting, reader: _Reader, prm_pk: int, done: _Scored, progress: Progress) -> None:
     """Have the PRM score every wrong attempt that lacks scores; each batch is durable before the next."""
     total = library.value(
         "SELECT count(*) FROM attempt a WHERE a.setting = ? AND (SELECT outcome FROM verdict v WHERE v.attempt = a.pk "
@@ -188,7 +212,7 @@ def _score(library: Library, setting: Setting, prm: PRM, prm_pk: int, done: _Sco
 
     def solutions() -> Iterator[Solution]:
         for one in verdicts.unscored(library, setting, prm_pk):
-            yield Solution(key=one.pk, prompt=one.prompt, answer=one.answer)
+            yield reader.solution(one)
 
     def save() -> None:
         with library.transaction() as connection:
@@ -199,7 +223,7 @@ def _score(library: Library, setting: Setting, prm: PRM, prm_pk: int, done: _Sco
                     attempts.write_fault(connection, _fault(setting, attempt, result))
         batch.clear()
 
-    found = prm.score(solutions())
+    found = reader.prm.score(solutions())
     try:
         for attempt, result in found:
             batch.append((attempt, result))

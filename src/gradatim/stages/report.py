@@ -76,13 +76,17 @@ class _Scope:
     draws: tuple[Draw, ...]
     main: Draw | None
     """The one that was trained on, else the newest that is finished, else the newest."""
-    left_out: int
-    """Older draws."""
     grading: GradingRow | None
     gradings: tuple[GradingRow, ...]
     """Those whose levels are shown: that of the report's model first, then the newest of each model and rule."""
     before: str
     after: str | None
+    left_out: tuple[tuple[str, int], ...]
+    """What there is more of than a page shows, and how many."""
+
+    def names(self) -> set[str]:
+        """The models whose levels are shown."""
+        return {self.before, *(one.model for one in self.gradings)}
 
 
 def _scope(library: Library, settings: ReportSettings) -> _Scope:
@@ -97,18 +101,24 @@ def _scope(library: Library, settings: ReportSettings) -> _Scope:
     newest = {(one.model, one.rule): one for one in there}
     others = [one for one in reversed(newest.values()) if grading is None or one.pk != grading.pk]
     after = settings.after or next((row[2] for row in reversed(trained) if row[3] == before), None)
+    own = {one.pk for one in there if one.model == before}
     shown = chosen[-SHOWN:]
-    main = _main(library, chosen, [row[4] for row in trained if row[3] == before])
+    trained_on = [row[4] for row in trained if row[3] == before]
+    main = _main(library, [draw for draw in chosen if draw.grading in own or draw.name in trained_on], trained_on)
     if main is not None and main not in shown:
         shown = [main, *shown[1:]]
     return _Scope(
         draws=tuple(shown),
         main=main,
-        left_out=max(0, len(chosen) - SHOWN),
         grading=grading,
         gradings=((grading, *others) if grading else ())[:SHOWN],
         before=before,
         after=after,
+        left_out=tuple(
+            (name, len(of) - SHOWN)
+            for name, of in (("draws", chosen), ("gradings", newest), ("trainings", trained))
+            if len(of) > SHOWN
+        ),
     )
 
 
@@ -128,6 +138,7 @@ def _grading(library: Library, settings: ReportSettings, chosen: Sequence[Draw],
 
 
 def _main(library: Library, chosen: Sequence[Draw], trained_on: Sequence[str | None]) -> Draw | None:
+    """Return the draw that was trained on last, else the newest that has chains, else the newest."""
     by_name = {draw.name: draw for draw in chosen}
     finished = [draw.name for draw in chosen if any(row[2] for row in draws.chain_counts(library, draw))]
     for name in (*reversed(trained_on), *reversed(finished), *reversed(by_name)):
@@ -139,6 +150,7 @@ def _main(library: Library, chosen: Sequence[Draw], trained_on: Sequence[str | N
 def _report(library: Library, settings: ReportSettings, scope: _Scope) -> Report:
     found = accuracies.evaluated(library, scope.grading, scope.before, scope.after)
     evaluations = tuple(one.shown for one in found)
+    evaluated = {model for one in evaluations for model, _ in one.samples}
     teaching = sections.teaching(library, scope.draws, scope.main)
     page = Report(
         title=settings.title or _title(scope),
@@ -150,10 +162,10 @@ def _report(library: Library, settings: ReportSettings, scope: _Scope) -> Report
         histograms=sections.histograms(library, scope.gradings),
         moves=sections.moves(library, scope.gradings),
         draws=sections.mixes(library, scope.draws),
-        scores=sections.scores(library, scope.before),
+        scores=sections.scores(library, scope.before, scope.names()),
         teaching=teaching,
-        lengths=sections.lengths(library, scope.draws, scope.before),
-        curves=sections.curves(library, settings.draw),
+        lengths=sections.lengths(library, scope.draws, scope.before, scope.names() | evaluated),
+        curves=sections.curves(library, settings.draw, settings.model)[-SHOWN:],
         evaluations=evaluations,
         stories=_stories(library, scope, found),
         missing=(),
@@ -252,7 +264,12 @@ def _with_missing(page: Report, scope: _Scope) -> Report:
             "no question has a wrong answer and a kept chain",
             f"gradatim curate {name}",
         ),
-        (bool(scope.left_out), "Older draws", f"{scope.left_out} are left out", "gradatim report --draw NAME"),
     )
     missing = tuple(Missing(section=name, why=why, command=command) for without, name, why, command in table if without)
+    missing += tuple(
+        Missing(
+            section=f"Older {what}", why=f"{count:,} are left out", command="gradatim report --draw NAME --model NAME"
+        )
+        for what, count in scope.left_out
+    )
     return Report(**{name: getattr(page, name) for name in page.__slots__ if name != "missing"}, missing=missing)

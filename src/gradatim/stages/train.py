@@ -19,19 +19,16 @@ from gradatim import __version__
 from gradatim.config import TrainSettings
 from gradatim.errors import UsageError
 from gradatim.formats.shapes import Thinking, target
-from gradatim.library import draws, trainings
+from gradatim.library import trainings
 from gradatim.library.trainings import NewTraining
 from gradatim.progress import Tick, silent
 from gradatim.training import folder, sft
-from gradatim.training.recipe import Exchange, Recipe
+from gradatim.training.recipe import Exchange
 from gradatim.types import Sampling
-from gradatim.work import chains
-from gradatim.work.replaying import replayed
+from gradatim.work.gathering import gathered
+from gradatim.work.recipes import recipe_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gradatim.config import Config
     from gradatim.formats.shapes import Example
     from gradatim.library.draws import Draw
     from gradatim.library.store import Library, Row
@@ -39,8 +36,6 @@ if TYPE_CHECKING:
 
 _EVERY = 0.5
 """Seconds between writes of the loss curve."""
-_RATES = {"full": 1e-5, "lora": 1e-4}
-"""Where none is set: s1's, and ten times it for adapters ("LoRA Without Regret", Thinking Machines 2025)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,21 +107,6 @@ def train(
     return _result(work, settings, started, already=already, resumed=resumed, losses=(first, last))
 
 
-def resolved(config: Config) -> TrainSettings:
-    """Return `[train]` with the folder of the model that it names. Raises `UsageError` where there is none."""
-    settings = config.train
-    if settings.base is not None:
-        return settings
-    chosen = config.models.get(settings.model)
-    path = getattr(chosen, "path", None)
-    if chosen is None or path is None:
-        raise UsageError(
-            f"Nothing says where the weights of {settings.model!r} are. Give their folder: --base FOLDER, or set "
-            f'[models.{settings.model}] with kind = "local" and path = "FOLDER" in gradatim.toml.'
-        )
-    return msgspec.structs.replace(settings, base=path, replay_from=settings.replay_from or chosen.model)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
     """A training that is ready to start."""
@@ -173,64 +153,34 @@ def _prepared(library: Library, name: str, settings: TrainSettings) -> _Work:
     """Gather the examples, tokenise them and settle the order."""
     if settings.base is None:
         raise UsageError("Nothing says which model is to be trained. Give its folder: --base FOLDER.")
-    draw = draws.chosen_draw(library, name)
-    graded, asked = trainings.asked_as(library, draw)
-    kept = chains.kept(library, draw)
-    wanted = round(settings.replay * len(kept))
-    own = settings.replay_from or graded
-    again = replayed(
-        library, kept, model=own, count=wanted, seed=settings.seed, shortest=settings.replay_choice == "shortest"
-    )
-    exchanges = _exchanges([*chains.examples(library, kept, "")], again, settings, asked)
+    found = gathered(library, name, settings)
+    thinking = Thinking(settings.thinking)
+    exchanges = [exchange(one, thinking) for one in (*found.chains, *found.replayed)]
     plan = sft.plan(settings.base, exchanges, recipe_of(settings))
     if not plan.examples:
         reasons = ", ".join(f"{reason} {len(ids)}" for reason, ids in plan.left_out.items())
-        raise UsageError(f"None of the {len(exchanges)} examples of {draw.name!r} can be trained on: {reasons}.")
-    used = {one.id for one in plan.examples}
-    chain_ids = {one.id for one in kept}
+        raise UsageError(f"None of the {len(exchanges)} examples of {found.draw.name!r} can be trained on: {reasons}.")
+    chain_ids = {one.id for one in found.chains}
+    chains = sum(one.id in chain_ids for one in plan.examples)
     return _Work(
         plan=plan,
-        draw=draw,
-        base_name=own,
-        chains=len(used & chain_ids),
-        replayed=len(used - chain_ids),
-        replay_asked=wanted,
-        notes=tuple(_notes(plan, settings, own, wanted, len(again))),
+        draw=found.draw,
+        base_name=found.base_name,
+        chains=chains,
+        replayed=len(plan.examples) - chains,
+        replay_asked=found.asked,
+        notes=tuple(filter(None, (found.note(), *_notes(plan, settings)))),
     )
 
 
-def recipe_of(settings: TrainSettings) -> Recipe:
-    """Return the settings as the training takes them."""
-    names = Recipe.__dataclass_fields__.keys() - {"learning_rate", "lora_targets"}
-    return Recipe(
-        learning_rate=settings.learning_rate or _RATES[settings.method],
-        lora_targets=tuple(settings.lora_targets),
-        **{name: getattr(settings, name) for name in names},
-    )
+def exchange(example: Example, thinking: Thinking) -> Exchange:
+    """Return an example as the training takes it."""
+    asked = Sampling(system=example.system).messages(example.prompt)
+    return Exchange(id=example.id, messages=asked, target=target(example, thinking))
 
 
-def _exchanges(
-    chosen: Sequence[Example], again: Sequence[Example], settings: TrainSettings, asked: Sampling
-) -> list[Exchange]:
-    """Put each example as the model will be asked it."""
-    manner = Sampling(
-        system=asked.system if settings.system is None else settings.system,
-        template=asked.template if settings.template is None else settings.template,
-    )
-    thinking = Thinking(settings.thinking)
-    return [
-        Exchange(id=one.id, messages=manner.messages(one.prompt), target=target(one, thinking))
-        for one in (*chosen, *again)
-    ]
-
-
-def _notes(plan: sft.Plan, settings: TrainSettings, own: str, wanted: int, there: int) -> list[str]:
+def _notes(plan: sft.Plan, settings: TrainSettings) -> list[str]:
     notes = []
-    if there < wanted:
-        notes.append(
-            f"{wanted:,} answers of {own} were to be replayed, and there are {there:,} verified-correct ones to other "
-            "questions. More attempts would give more: gradatim attempt --samples N; gradatim verify"
-        )
     if too_long := plan.left_out.get("too_long"):
         notes.append(
             f"{len(too_long):,} examples are longer than the model reads or max_length allows "

@@ -80,7 +80,7 @@ class Step:
 def plan(base: str, exchanges: Sequence[Exchange], recipe: Recipe) -> Plan:
     """Tokenise the examples and settle the order; reads no weights. Raises `UsageError`, `SetupError`."""
     found = folder.read_base(base)
-    tokenizer, ends, context = _tokenizer(found)
+    tokenizer, ends, context = tokenizer_of(found)
     manner = manner_of(tokenizer, ends, base)
     limit = min(recipe.max_length, context)
     examples, left_out = encode(tokenizer, exchanges, manner, max_length=limit, where=base)
@@ -104,7 +104,7 @@ def plan(base: str, exchanges: Sequence[Exchange], recipe: Recipe) -> Plan:
     )
 
 
-def _tokenizer(base: Base) -> tuple[Any, list[int], int]:
+def tokenizer_of(base: Base) -> tuple[Any, list[int], int]:
     """Return the tokenizer, the tokens that end an answer, and the longest text that the model reads."""
     transformers = _imported("transformers")
     local = base.folder is not None
@@ -112,7 +112,7 @@ def _tokenizer(base: Base) -> tuple[Any, list[int], int]:
         with _quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(base.path, local_files_only=local)
             config = transformers.AutoConfig.from_pretrained(base.path, local_files_only=local)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # the readers of a damaged folder raise all kinds
         raise _unreadable(base, error) from error
     ends: list[int] = []
     if base.folder is not None and (base.folder / "generation_config.json").is_file():
@@ -213,7 +213,7 @@ def _trainer(plan: Plan, place: Path, watch: Watch) -> Any:
                 "labels": [one.labels() for one in plan.examples],
             }
         ),
-        processing_class=_tokenizer(plan.base)[0],
+        processing_class=tokenizer_of(plan.base)[0],
         peft_config=_adapters(recipe) if recipe.method == "lora" else None,
     )
 
@@ -242,7 +242,7 @@ def _model(plan: Plan, torch: Any, *, cuda: bool, half: bool) -> Any:
         return transformers.AutoModelForCausalLM.from_pretrained(
             plan.base.path, dtype=torch.bfloat16 if frozen else torch.float32, local_files_only=local
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # as above
         raise _unreadable(plan.base, error) from error
 
 
@@ -301,7 +301,7 @@ def _save(plan: Plan, trainer: Any, place: Path) -> None:
     if base is not None:
         folder.copy_tokenizer(base, target)
     else:
-        _tokenizer(plan.base)[0].save_pretrained(target)
+        tokenizer_of(plan.base)[0].save_pretrained(target)
     folder.write_ends(base, target, list(plan.ends))
 
 

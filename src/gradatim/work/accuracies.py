@@ -39,10 +39,12 @@ def evaluated(library: Library, grading: GradingRow | None, before: str, after: 
     everything = evaluations.evaluations(library)
     found = []
     for pk in dict.fromkeys(one.set.pk for one in everything):
-        chosen = _one_each([one for one in everything if one.set.pk == pk], before, after)
+        there = [one for one in everything if one.set.pk == pk]
+        chosen = _one_each(there, before, after)
+        left_out = len({one.setting.model for one in there}) - len(chosen)
         by_model = {one.setting.model: one for one in chosen}
         pair = (by_model[before], by_model[after]) if after and before in by_model and after in by_model else None
-        found.append(Found(shown=_shown(library, grading, chosen, pair), pair=pair))
+        found.append(Found(shown=_shown(library, grading, chosen, pair, left_out), pair=pair))
     return found
 
 
@@ -66,6 +68,7 @@ def _shown(
     grading: GradingRow | None,
     chosen: Sequence[Evaluation],
     pair: tuple[Evaluation, Evaluation] | None,
+    left_out: int,
 ) -> Shown:
     set_ = chosen[0].set
     rows = {one.setting.model: evaluations.answered(library, one.setting, set_) for one in chosen}
@@ -88,6 +91,7 @@ def _shown(
         flow=_flow(library, pair) if pair else None,
         trained_on=_trained_on(library, chosen),
         undecided=tuple((one.setting.model, one.undecided) for one in chosen if one.undecided),
+        left_out=left_out,
     )
 
 

@@ -33,7 +33,7 @@ from gradatim.reporting.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from gradatim.library.draws import Draw
     from gradatim.library.grades import GradingRow
@@ -131,8 +131,8 @@ def _weights(library: Library, draw: Draw, grading: GradingRow) -> Sequence[floa
     return observed_mix(known, mix.set_name, settings.easy).weights
 
 
-def scores(library: Library, before: str) -> tuple[ScoreSplit, ...]:
-    """Each PRM's mean step scores of each model's attempts, by outcome; the report's own model comes first."""
+def scores(library: Library, before: str, names: Container[str]) -> tuple[ScoreSplit, ...]:
+    """Each PRM's mean step scores of these models' attempts, by outcome; the report's own model comes first."""
     reasons: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for model, prm, reason, count in counts.unscored(library):
         reasons.setdefault((model, prm), []).append((reason, count))
@@ -144,7 +144,7 @@ def scores(library: Library, before: str) -> tuple[ScoreSplit, ...]:
         ]
         none = tuple(reasons.get((model, prm), ()))
         found.append(ScoreSplit(model=model, prm=prm, lines=tuple(lines), unscored=none))
-    return tuple(sorted(found, key=lambda one: one.model != before))
+    return tuple(sorted((one for one in found if one.model in names), key=lambda one: one.model != before))
 
 
 def _score_line(outcome: str, rows: list[Row]) -> ScoreLine:
@@ -198,11 +198,12 @@ def _yield(level: int | None, attempts: int, correct: int, tokens: int, cost: fl
     )
 
 
-def lengths(library: Library, there: Sequence[Draw], before: str) -> tuple[LengthLine, ...]:
-    """The lengths of attempts by outcome, the report's own model first, and of kept chains by level."""
+def lengths(library: Library, there: Sequence[Draw], before: str, names: Container[str]) -> tuple[LengthLine, ...]:
+    """The lengths of these models' attempts by outcome, the report's own first, and of kept chains by level."""
     lines = []
     for role, words in (("base", "attempts"), ("eval", "evaluation")):
-        rows = sorted(counts.answer_lengths(library, role), key=lambda row: row[0] != before)
+        rows = [row for row in counts.answer_lengths(library, role) if row[0] in names]
+        rows.sort(key=lambda row: row[0] != before)
         for (model, outcome), group in itertools.groupby(rows, key=lambda row: (row[0], row[1])):
             lines.append(_length(f"{model}, {words}", outcome or UNKNOWN, ((row[2], row[3]) for row in group)))
     for draw in there:
@@ -237,13 +238,13 @@ def _quantile(rising: list[tuple[int, int]], total: int, percent: int) -> int:
     return rising[-1][0]
 
 
-def curves(library: Library, draw: str | None) -> tuple[Curve, ...]:
-    """Each training that has taken a step, of one draw or of all."""
+def curves(library: Library, draw: str | None, base: str | None) -> tuple[Curve, ...]:
+    """Each training that has taken a step: of one draw or of all, of one base model or of all."""
     return tuple(
         Curve(
             training=id_,
             model=model,
-            base=base,
+            base=from_,
             draw=of_draw,
             chains=chains,
             replayed=replayed,
@@ -254,6 +255,6 @@ def curves(library: Library, draw: str | None) -> tuple[Curve, ...]:
                 for step, epoch, loss, rate, tokens in counts.loss_curve(library, pk, POINTS)
             ),
         )
-        for pk, id_, model, base, of_draw, chains, replayed, steps, done in counts.trainings(library)
-        if draw is None or of_draw == draw
+        for pk, id_, model, from_, of_draw, chains, replayed, steps, done in counts.trainings(library)
+        if draw in (None, of_draw) and base in (None, from_)
     )
