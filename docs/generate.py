@@ -26,7 +26,7 @@ GROUPS = (
     ("Questions", ("init", "ingest")),
     ("Grades", ("attempt", "verify", "grade", "levels")),
     ("Chains", ("sample", "teach", "curate", "export")),
-    ("Evaluation", ("evaluate",)),
+    ("Evaluation", ("evaluate", "compare")),
     ("All of it", ("run",)),
     ("Looking", ("status", "show", "query", "report")),
     ("Trying it out", ("mock-server", "tiny")),
@@ -48,6 +48,7 @@ TABLES = (
     ("[train]", config.TrainSettings),
     ("[evaluate]", config.EvaluateSettings),
     ("[report]", config.ReportSettings),
+    ("[compare]", config.CompareSettings),
 )
 
 CLI_HEAD = """\
@@ -168,7 +169,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, str):
         return "`" + json.dumps(value).replace("|", "\\|") + "`"
-    return f"`{value}`"
+    return "`" + (json.dumps(value) if isinstance(value, tuple) else str(value)) + "`"
 
 
 def _type(hint: object) -> str:
@@ -177,7 +178,7 @@ def _type(hint: object) -> str:
     origin = typing.get_origin(hint)
     if origin is typing.Literal:
         return ", ".join(f"`{one}`" for one in args)
-    if origin is list:
+    if origin in (list, tuple):
         return f"list of {_type(args[0])}"
     if origin is dict:
         return "table"
