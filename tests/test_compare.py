@@ -26,10 +26,12 @@ from gradatim.library.absorbing import absorb, copy
 from gradatim.method.comparison import Score, table
 from gradatim.types import Role
 
+pytestmark = pytest.mark.timeout(600)
+
 RECIPE = """
 library = "library.db"
 [[ingest]]
-path = "tiny:eval?size=40"
+path = "tiny:eval?size=20"
 set = "eval"
 purpose = "eval"
 [[ingest]]
