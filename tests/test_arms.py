@@ -134,7 +134,7 @@ def test_wrong_takes_what_is_not_solved():
 
 
 def test_the_band_prefers_what_is_solved_now_and_then():
-    """Weights p(1-p): pass rates of a half come more often than a quarter, in about that proportion, and 0 or 1 never."""
+    """Weights p(1-p): a half comes more often than nine tenths, in that proportion, and 0 or 1 never."""
     known = [
         Known(id=f"q{number}", level=1, difficulty=0.5, rate=(0.0, 0.5, 0.9, 1.0)[number % 4], length=1.0)
         for number in range(8000)

@@ -62,13 +62,11 @@ def compare(config: Config, *, progress: Progress = silent) -> CompareResult:
     """
     check_settings(config)
     with Library(config.library, write=True) as library:
-        _read(library, config, progress)
-        drawn = _drawn(library, config, progress)
+        drawn = prepare(library, config, progress)
         base = _base(library, config, progress)
         wanted = {one: trials.job(config, one, running.place(config, one)) for one in trials.trials(config)}
         todo = [one for one, job in wanted.items() if not trials.done(library, job)]
         if todo:
-            drawing.curate_all(library, config, drawn.values())
             running.run_all(library, config, todo, len(wanted), progress)
         scores = [trials.score(library, one, job, base) for one, job in wanted.items()]
     settings = config.compare
@@ -141,8 +139,9 @@ def _read(library: Library, config: Config, progress: Progress) -> None:
             )
 
 
-def _drawn(library: Library, config: Config, progress: Progress) -> dict[tuple[str, int], Draw]:
-    """Return the draws with their chains: attempt, verify, grade, choose, teach."""
+def prepare(library: Library, config: Config, progress: Progress = silent) -> dict[tuple[str, int], Draw]:
+    """Return each arm's draw per seed, with its chains: ingest, attempt, verify, grade, choose, teach, curate."""
+    _read(library, config, progress)
     settings = config.compare
     there = questions.sets(library)
     pools = config.attempt.sets or [one.name for one in there if one.purpose == "pool"]
@@ -156,6 +155,7 @@ def _drawn(library: Library, config: Config, progress: Progress) -> dict[tuple[s
     )
     drawn = drawing.draw_all(library, config, sources)
     drawing.teach_all(library, config, drawn.values(), base, progress)
+    drawing.curate_all(library, config, drawn.values())
     return drawn
 
 

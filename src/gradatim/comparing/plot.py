@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gradatim.comparing.compare import CompareResult
     from gradatim.method.comparison import Line
 
-_WIDTH, _LEFT, _RIGHT, _ROW, _TOP, _BOTTOM = 760, 150, 96, 24, 64, 46
+_WIDTH, _LEFT, _RIGHT, _ROW, _TOP, _BOTTOM = 760, 150, 114, 24, 64, 46
 _STYLE = """
 svg { color-scheme: light dark; background: #ffffff; font: 13px system-ui, sans-serif; }
 text { fill: #1f2328; } .faint { fill: #59636e; font-size: 11.5px; } .grid { stroke: #d1d9e0; }
@@ -112,9 +112,13 @@ def _grid(axis: tuple[float, float, float], zero: float, x: Callable[[float], fl
     for number in range(round((high - low) / step) + 1):
         points = low + number * step
         parts.append(f'<line class="grid" x1="{x(points)}" x2="{x(points)}" y1="{_TOP}" y2="{bottom}"/>')
-        parts.append(f'<text class="faint" x="{x(points)}" y="{bottom + 18}" text-anchor="middle">{points:+g}</text>')
+        parts.append(f'<text class="faint" x="{x(points)}" y="{bottom + 18}" text-anchor="middle">{_signed(points)}</text>')
     parts.append(f'<line class="zero" x1="{zero}" x2="{zero}" y1="{_TOP}" y2="{bottom}"/>')
     return parts
+
+
+def _signed(points: float) -> str:
+    return f"{points:+g}" if points else "0"
 
 
 def _mark(line: Line, colour: int, y: float, dots: Sequence[float], x: Callable[[float], float]) -> list[str]:

@@ -153,8 +153,9 @@ class _Slot:
     def stop(self) -> None:
         """End the worker, whatever it is at."""
         self._over.set()
-        if self._process is not None:
-            self._process.kill()
+        process = self._process
+        if process is not None:
+            process.kill()
         self._thread.join()
 
     def _run(self) -> None:
@@ -164,9 +165,18 @@ class _Slot:
             except queue.Empty:
                 break
             self._ended.put(self._one(trial))
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        self._end()
+
+    def _end(self) -> None:
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            with suppress(BrokenPipeError):
+                stream.close()
+        self._process = None
 
     def _one(self, trial: Trial) -> _Ended:
         process = self._worker()
@@ -179,13 +189,14 @@ class _Slot:
             line = process.stdout.readline()
         if not line:
             code = process.wait()
+            self._end()
             return _Ended(trial=trial, error=f"its process ended with {code}", code=GradatimError.exit_code)
         said = json.loads(line)
         return _Ended(trial=trial, error=said["error"], code=said["code"])
 
     def _worker(self) -> subprocess.Popen[str]:
         """Return the running worker, started where there is none."""
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None:
             # One thread each: two that share a core take three times as long as one.
             threads = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
             with (self._folder / "workers.log").open("a", encoding="utf-8") as log:
