@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check docs bench clean
+.PHONY: help demo test quick check docs bench tiny-models clean
 
 help:  ## This list
-	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' Makefile | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' Makefile | expand -t 8
 
-demo: $(VENV)/.demo  ## The whole loop against the shipped mock server
+demo: $(VENV)/.demo  ## The whole method, live, on the shipped tiny models
 	$(BIN)/python recipes/demo.py
 
 test: $(VENV)/.dev  ## Lint, types and all tests
@@ -31,20 +31,24 @@ docs: $(VENV)/.dev  ## Write the generated pages again
 bench: $(VENV)/.dev  ## Every benchmark, one after the other, with its figures
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
+tiny-models: $(VENV)/.demo  ## Train the shipped tiny models again, from nothing (about 9 minutes on two cores)
+	$(BIN)/python recipes/tiny_models
+
 clean:  ## Delete the environment and everything that is made again
-	rm -rf $(VENV) .demo build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .demo .tiny-models build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c "import sys; sys.exit('Gradatim needs Python 3.11 or newer. Name one: make PYTHON=python3.12' if sys.version_info < (3, 11) else 0)"
 	$(PYTHON) -m venv $(VENV)
 
+# torch is asked for by its exact version: a range would take a build with CUDA, of several gigabytes.
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) install --quiet -c constraints.txt -e .
+	$(PIP) install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(PIP) install --quiet -c constraints.txt -e ".[local,train]"
 	touch $@
 
-# torch is asked for by its exact version: a range would take a build with CUDA, of several gigabytes.
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(PIP) install --quiet -c constraints.txt -e ".[dev,local,hub]"
+	$(PIP) install --quiet -c constraints.txt -e ".[dev,local,hub,train]"
 	$(BIN)/python -m compileall -q $(VENV)/lib || true
 	touch $@

@@ -26,9 +26,9 @@ GROUPS = (
     ("Questions", ("init", "ingest")),
     ("Grades", ("attempt", "verify", "grade", "levels")),
     ("Chains", ("sample", "teach", "curate", "export")),
-    ("Evaluation", ("evaluate", "compare")),
+    ("Training and proof", ("train", "evaluate", "report", "compare")),
     ("All of it", ("run",)),
-    ("Looking", ("status", "show", "query", "report")),
+    ("Looking", ("status", "show", "query")),
     ("Trying it out", ("mock-server", "tiny")),
 )
 TABLES = (

@@ -106,11 +106,11 @@ def second_model(out: Path, plan: Plan) -> dict[str, Any]:
 def prm_model(base: Any, tokenizer: Any, out: Path) -> dict[str, Any]:
     """Train and save the PRM, and return its figures."""
     start = time.process_time()
-    rollouts = prm_training.Plan()
-    rows = prm_training.labelled(base, tokenizer, rollouts)
+    continuations = prm_training.Plan()
+    rows = prm_training.labelled(base, tokenizer, continuations)
     print(f"prm: {json.dumps(prm_training.said_of(rows))}, {time.process_time() - start:.0f} CPU-s", flush=True)
     model = prm_training.new_prm(base)
-    loss = prm_training.train_prm(model, tokenizer, rows, rollouts)
+    loss = prm_training.train_prm(model, tokenizer, rows, continuations)
     save("prm", model, tokenizer, out, time.process_time() - start)
     found = {"loss": round(loss, 4), **prm_training.said_of(rows), **prm_figures(base, tokenizer, out / "prm")}
     return {**found, "cpu_seconds": round(time.process_time() - start)}

@@ -33,7 +33,7 @@ class Plan:
 
     questions: int = 1000
     solutions: int = 2
-    rollouts: int = 4
+    continuations: int = 4
     epochs: int = 4
     batch: int = 32
     rate: float = 5e-3
@@ -64,15 +64,15 @@ def labelled(model: Any, tokenizer: Any, plan: Plan) -> list[Labelled]:
     }
     starts = [f"{chat(prompt)}<think>\n" + "\n".join(lines) + "\n" for prompt, lines in prefixes]
     right = dict.fromkeys(prefixes, 0)
-    for rollout in range(plan.rollouts):
-        ends, _ = continued(model, tokenizer, starts, temperature=1.0, seed=plan.seed + 1 + rollout)
+    for continuation in range(plan.continuations):
+        ends, _ = continued(model, tokenizer, starts, temperature=1.0, seed=plan.seed + 1 + continuation)
         for prefix, end in zip(prefixes, ends, strict=True):
             right[prefix] += is_right(end, prefixes[prefix])
     return [
         Labelled(
             prompt=one.prompt,
             steps=lines,
-            labels=[right[one.prompt, tuple(lines[: at + 1])] / plan.rollouts for at in range(len(lines))],
+            labels=[right[one.prompt, tuple(lines[: at + 1])] / plan.continuations for at in range(len(lines))],
             right=is_right(text, one.reference),
         )
         for one, lines, text in zip(asked, steps, texts, strict=True)
