@@ -3,10 +3,11 @@
     python benchmarks/bench_demo.py [--seeds 10] [--jobs 2] [--folder FOLDER]
 
 A seed is another pool, test set, teacher, draw and order of training. For each, the whole demo is run, and then, in the
-same library, the same again from a draw by the levels of the test set, which is random selection where pool and test
-set are of one distribution: the same number of chains, replay, epochs and so steps. Printed per seed: the accuracy before and after, the gain with
-its 95 % interval over questions; then the paired differences over seeds with Student's t. About three minutes a seed and
-core. Exits with 1 where a gain is not positive, or more than one in ten intervals holds zero. Stopped, it goes on.
+same library, the same again from a draw by the levels of the test set. Where pool and test set are of one distribution,
+as here, that is random selection: the same number of chains, replay, epochs and so steps. Printed per seed: accuracy
+before and after, the gain with its 95 % interval over questions; then paired differences over seeds with Student's t.
+About three minutes a seed and core. Exits with 1 where a gain is not positive, or more than one interval in ten holds
+zero. Stopped, it goes on, where a folder is named.
 """
 
 from __future__ import annotations

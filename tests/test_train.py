@@ -414,3 +414,16 @@ def test_recorded_teacher_and_base_are_all_that_is_needed(tmp_path, base):
         gr.verify(library)
         result = gr.train(library, "d", quick(tmp_path, base, replay=1.0, replay_from="n"), dry_run=True)
         assert result.replayed == 15
+
+
+def test_steps_take_the_place_of_epochs(base):
+    """With `steps` a training has so many full batches, examples come about as often, and epochs do not count."""
+    asked = [Message(role="user", content="q")]
+    exchanges = [Exchange(id=str(n), messages=tuple(asked), target=f"<think>\n{n}\n</think>\n\nb") for n in range(5)]
+    plan = sft.plan(str(base), exchanges, Recipe(steps=7, batch_size=2))
+    assert [len(batch) for batch in plan.batches] == [2] * 7
+    counts = [sum(batch.count(one) for batch in plan.batches) for one in range(5)]
+    assert min(counts) >= 2
+    assert max(counts) <= 3
+    assert plan.id == sft.plan(str(base), exchanges, Recipe(steps=7, batch_size=2, epochs=9)).id
+    assert plan.id != sft.plan(str(base), exchanges, Recipe(steps=6, batch_size=2)).id

@@ -33,6 +33,7 @@ _HOMES = {
     "gradatim.stages.report": ("report", "ReportResult"),
     "gradatim.pipeline": ("run",),
     "gradatim.planning": ("plan",),
+    "gradatim.comparing.compare": ("compare", "CompareResult"),
     "gradatim.config": (
         "Config",
         "load",
@@ -49,6 +50,7 @@ _HOMES = {
         "EvaluateSettings",
         "TrainSettings",
         "ReportSettings",
+        "CompareSettings",
     ),
     "gradatim.models.endpoint": ("Endpoint",),
     "gradatim.models.local": ("LocalModel",),

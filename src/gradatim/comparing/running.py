@@ -64,10 +64,9 @@ def run_all(library: Library, config: Config, todo: Sequence[Trial], total: int,
     copy(library, snapshot)
     waiting: queue.SimpleQueue[Trial] = queue.SimpleQueue()
     for one in todo:
-        _prepare(config, one, snapshot)
         waiting.put(one)
     ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
-    slots = [_Slot(folder, waiting, ended) for _ in range(min(config.compare.jobs, len(todo)))]
+    slots = [_Slot(config, snapshot, waiting, ended) for _ in range(min(config.compare.jobs, len(todo)))]
     failed: list[_Ended] = []
     started, finished = time.monotonic(), 0
     try:
@@ -138,8 +137,15 @@ def _take_over(library: Library, config: Config, trial: Trial) -> None:
 class _Slot:
     """A thread that feeds one worker process after the other."""
 
-    def __init__(self, folder: Path, waiting: queue.SimpleQueue[Trial], ended: queue.SimpleQueue[_Ended]) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        config: Config,
+        snapshot: Path,
+        waiting: queue.SimpleQueue[Trial],
+        ended: queue.SimpleQueue[_Ended],
+    ) -> None:
+        self._config = config
+        self._snapshot = snapshot
         self._waiting = waiting
         self._ended = ended
         self._process: subprocess.Popen[str] | None = None
@@ -179,12 +185,18 @@ class _Slot:
         self._process = None
 
     def _one(self, trial: Trial) -> _Ended:
+        try:
+            _prepare(self._config, trial, self._snapshot)
+        except OSError as error:
+            return _Ended(trial=trial, error=f"its folder cannot be written: {error}", code=_FATAL)
         process = self._worker()
+        if self._over.is_set():
+            process.kill()
         line = ""
         with suppress(BrokenPipeError):
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(f"{(self._folder / trial.model / 'job.json').absolute()}\n")
+            process.stdin.write(f"{(place(self._config, trial) / 'job.json').absolute()}\n")
             process.stdin.flush()
             line = process.stdout.readline()
         if not line:
@@ -199,7 +211,7 @@ class _Slot:
         if self._process is None:
             # One thread each: two that share a core take three times as long as one.
             threads = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-            with (self._folder / "workers.log").open("a", encoding="utf-8") as log:
+            with (Path(self._config.compare.out) / "workers.log").open("a", encoding="utf-8") as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "gradatim.comparing.worker"],
                     stdin=subprocess.PIPE,
