@@ -112,14 +112,8 @@ def _grid(axis: tuple[float, float, float], zero: float, x: Callable[[float], fl
     for number in range(round((high - low) / step) + 1):
         points = low + number * step
         parts.append(f'<line class="grid" x1="{x(points)}" x2="{x(points)}" y1="{_TOP}" y2="{bottom}"/>')
-<<<<<<< HEAD
-        parts.append(
-            f'<text class="faint" x="{x(points)}" y="{bottom + 18}" text-anchor="middle">{_signed(points)}</text>'
-        )
-=======
         place = f'x="{x(points)}" y="{bottom + 18}"'
         parts.append(f'<text class="faint" {place} text-anchor="middle">{_signed(points)}</text>')
->>>>>>> compare
     parts.append(f'<line class="zero" x1="{zero}" x2="{zero}" y1="{_TOP}" y2="{bottom}"/>')
     return parts
 
