@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gradatim.library import attempts, questions
 from gradatim.library.text import unpack
+from gradatim.library.trainings import REPLAYED
 from gradatim.types import Outcome, Role
 
 if TYPE_CHECKING:
@@ -184,11 +185,13 @@ class Overlap:
     """Questions of pools that were set aside since they share a passage with one of the set; no draw takes them now."""
     draws: tuple[str, ...]
     """The draws that hold what is counted here."""
+    replayed: int = 0
+    """Questions of the set, or that share a passage with one, whose answers were replayed in training the model."""
 
     @property
     def clean(self) -> bool:
-        """Whether no draw holds anything of the set."""
-        return not self.drawn and not self.near_drawn
+        """Whether no draw holds anything of the set, and nothing of it was replayed."""
+        return not self.drawn and not self.near_drawn and not self.replayed
 
 
 def overlap(library: Library, set_: QuestionSet, model: str) -> Overlap:
@@ -211,16 +214,27 @@ def overlap(library: Library, set_: QuestionSet, model: str) -> Overlap:
         near_drawn=len(near & drawn),
         near_excluded=len(near),
         draws=tuple(names),
+        replayed=len((keys | near) & _replayed(library, model)),
     )
+
+
+_LINE = (
+    "WITH RECURSIVE line (model) AS (VALUES (?) UNION SELECT t.base FROM training t JOIN line ON t.model = line.model) "
+)
+
+
+def _replayed(library: Library, model: str) -> set[int]:
+    """Return the questions whose answers a model, or a model that it was trained from, was trained on again."""
+    sql = (
+        f"{_LINE}SELECT q.pk FROM training t JOIN line ON t.model = line.model "
+        f"CROSS JOIN json_each(iif(json_valid(t.settings), t.settings, '{{}}'), '$.{REPLAYED}') j JOIN question q ON q.id = j.value"
+    )
+    return {row[0] for row in library.rows(sql, (model,))}
 
 
 def _draws(library: Library, model: str) -> list[Row]:
     """Return key and name of the draws that a model, or a model that it was trained from, learnt from, or of all."""
-    sql = (
-        "WITH RECURSIVE line (model) AS (VALUES (?) UNION SELECT t.base FROM training t "
-        "JOIN line ON t.model = line.model) "
-        "SELECT DISTINCT t.draw FROM training t JOIN line ON t.model = line.model"
-    )
+    sql = f"{_LINE}SELECT DISTINCT t.draw FROM training t JOIN line ON t.model = line.model"
     there = library.all("SELECT pk, name FROM draw ORDER BY pk")
     own = {row[0] for row in library.rows(sql, (model,))}
     return there if not own or None in own else [row for row in there if row[0] in own]

@@ -184,12 +184,17 @@ def _check_held_out(library: Library, set_: QuestionSet, model: str, settings: E
         )
     overlap = evaluations.overlap(library, set_, model)
     if not overlap.clean:
-        near = f", and {overlap.near_drawn:,} that share a passage with one of them" if overlap.near_drawn else ""
         raise UsageError(
-            f"The set {set_.name!r} is not held out from {model!r}: {overlap.drawn:,} of its {overlap.questions:,} "
-            f"questions{near} are in the draw {', '.join(overlap.draws)}, made before the set was read. Train on a "
-            "draw that is made now; or evaluate all the same: --allow-overlap"
+            f"The set {set_.name!r} is not held out from {model!r}: {_what_overlaps(overlap)}, before the set was "
+            "read. Train on a draw that is made now; or evaluate all the same: --allow-overlap"
         )
+
+
+def _what_overlaps(overlap: Overlap) -> str:
+    near = f", and {overlap.near_drawn:,} that share a passage with one of them" if overlap.near_drawn else ""
+    drawn = f"{overlap.drawn:,} of its {overlap.questions:,} questions{near} are in the draw {', '.join(overlap.draws)}"
+    again = f"answers to {overlap.replayed:,} of its questions were replayed in training"
+    return ", and ".join([*([drawn] if overlap.draws else []), *([again] if overlap.replayed else [])])
 
 
 def _check_column(library: Library, set_: QuestionSet, name: str) -> None:
@@ -336,10 +341,11 @@ class _Frame:
                 f"{set_.name} has {public.questions:,} questions, and {overlap.questions:,} are in the library: the "
                 "figures cannot be compared with others' (gradatim show --dropped may say why)."
             )
+        again = f"; answers to {overlap.replayed:,} were replayed" if overlap.replayed else ""
         if set_.purpose != "eval" or not overlap.clean:
             notes.append(
                 f"{set_.name} is not held out: {overlap.drawn:,} of {overlap.questions:,} questions were drawn, and a "
-                f"chain was kept for {overlap.trained:,}. What was trained on flatters a model."
+                f"chain was kept for {overlap.trained:,}{again}. What was trained on flatters a model."
             )
         unfinished = overall.answers - overall.decided
         if unfinished > _MANY_UNDECIDED * overall.answers:

@@ -100,7 +100,7 @@ def _trained_on(library: Library, chosen: Sequence[Evaluation]) -> int | None:
     found = [evaluations.overlap(library, one.set, one.setting.model) for one in chosen]
     if chosen[0].set.purpose == "eval" and all(one.clean for one in found):
         return None
-    return max(one.trained + one.near_drawn for one in found)
+    return max(one.trained + one.near_drawn + one.replayed for one in found)
 
 
 def _of(rows: Mapping[str, Sequence[Answered]], names: Mapping[int, str], name: str) -> dict[str, list[Answered]]:
