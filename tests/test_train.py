@@ -288,7 +288,9 @@ def test_what_was_replayed_is_not_held_out(tmp_path, library, base):
     assert len(again) == 15
     drawn = {row[0] for row in library.all("SELECT question FROM draws")}
     rows = [question(n) for n in range(90) if gr.Question.make_id("math", question(n)["problem"]) in again - drawn]
-    gr.ingest(library, gr.IngestSettings(path=str(write_rows(tmp_path / "late.jsonl", rows)), set="late", purpose="eval"))
+    gr.ingest(
+        library, gr.IngestSettings(path=str(write_rows(tmp_path / "late.jsonl", rows)), set="late", purpose="eval")
+    )
     (late,) = questions.chosen_sets(library, ["late"])
     found = evaluations.overlap(library, late, "tuned")
     assert (found.drawn, found.replayed, found.clean) == (0, len(rows), False)

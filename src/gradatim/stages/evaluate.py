@@ -321,7 +321,7 @@ class _Frame:
         theirs = evaluations.answered(self.library, other.setting, set_, samples)
         said, them = [], other.setting.model
         if other.setting.sampling != self.setting.sampling:
-            said.append(f"{them} was asked otherwise: {_differing(self.setting, other.setting)}.")
+            said.append(f"{them} was asked otherwise: {figures.differing(self.setting, other.setting)}.")
         ours, their = (sum(one.judged for one in answers) for answers in (rows, theirs))
         if ours != their:
             said.append(f"{them} has {their:,} judged answers here, {self.setting.model} {ours:,}.")
@@ -353,13 +353,6 @@ class _Frame:
                 f"{unfinished:,} of {overall.answers:,} answers are undecided, and those to hard questions often are: "
                 "compare models by the figures that count them as wrong, or raise max_tokens."
             )
-        if self.settings.temperature == 0 and overall.answers > overall.questions:
+        if json.loads(self.setting.sampling).get("temperature") == 0 and overall.answers > overall.questions:
             notes.append("At temperature 0 all answers of a question are nearly the same: more samples say little.")
         return notes
-
-
-def _differing(one: Setting, other: Setting) -> str:
-    """Say in which settings the other differs."""
-    ours, theirs = json.loads(one.sampling), json.loads(other.sampling)
-    keys = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
-    return ", ".join(f"{key} {theirs.get(key)!r} instead of {ours.get(key)!r}" for key in keys)
