@@ -169,7 +169,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, str):
         return "`" + json.dumps(value).replace("|", "\\|") + "`"
-    return "`" + (json.dumps(value) if isinstance(value, tuple) else str(value)) + "`"
+    return f"`{value}`"
 
 
 def _type(hint: object) -> str:
@@ -178,7 +178,7 @@ def _type(hint: object) -> str:
     origin = typing.get_origin(hint)
     if origin is typing.Literal:
         return ", ".join(f"`{one}`" for one in args)
-    if origin in (list, tuple):
+    if origin is list:
         return f"list of {_type(args[0])}"
     if origin is dict:
         return "table"

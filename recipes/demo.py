@@ -1,6 +1,6 @@
 """The whole method, live, on real tiny models: what `make demo` runs.
 
-    python recipes/demo.py [--seed 0] [--folder .demo]
+    python recipes/demo.py [--folder .demo] [--seed 0] [--pool 5000] [--test 1500] [--chains 1200] [--mix MIX]
 
 Nothing is scripted. A language model of 0.46 million parameters answers questions that were made for this seed, a
 checker decides, a process reward model grades, a curriculum is drawn, a teacher writes chains over HTTP, the model is
@@ -35,10 +35,10 @@ class Size:
     """What a demo works on. Another size is another demo."""
 
     seed: int = 0
-    pool: int = 4000
-    test: int = 1000
-    chains: int = 1000
-    mix: str = "explicit:1,2,3,4,5"
+    pool: int = 5000
+    test: int = 1500
+    chains: int = 1200
+    mix: str = "curriculum:5,4,3,2,1"
 
 
 SETTINGS = """\
@@ -94,8 +94,9 @@ seed = {seed}
 [train]
 name = "tiny-trained"
 epochs = 3
-batch_size = 32
-learning_rate = 1e-3
+batch_size = 16
+optimizer = "muon"
+learning_rate = 2e-3
 replay = 1.0                                  # as many of its own right answers as chains: else it forgets
 seed = {seed}
 
@@ -162,10 +163,18 @@ def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=ROOT / ".demo")
-    parser.add_argument("--seed", type=int, default=0, help="Another seed: other questions, draw, chains and order.")
-    parser.add_argument("--mix", default=Size().mix, help="Another mix: explicit:1,1,1,1,1, say.")
-    options = parser.parse_args()
-    folder, size = options.folder.absolute(), Size(seed=options.seed, mix=options.mix)
+    for word, text in (
+        ("seed", "Another seed: other questions, draw, chains and order."),
+        ("pool", "Questions to draw from."),
+        ("test", "Held-out questions."),
+        ("chains", "How many the teacher is to write."),
+        ("mix", "Another mix: explicit:1,1,1,1,1, say."),
+    ):
+        default = getattr(Size(), word)
+        parser.add_argument(f"--{word}", type=type(default), default=default, help=f"{text}  [default: {default}]")
+    options = vars(parser.parse_args())
+    folder = options.pop("folder").absolute()
+    size = Size(**options)
     began = time.monotonic()
     prepare(folder, size)
     (folder / "gradatim.toml").write_text(SETTINGS.format(**asdict(size)), encoding="utf-8")

@@ -169,28 +169,6 @@ def test_the_readme_runs(shell):
     assert (shell.folder / "math-2k.manifest.json").exists()
 
 
-def test_the_demo_runs(tmp_path):
-    """`make demo`'s script does the whole loop in well under a minute, and a second time it starts clean."""
-    command = [sys.executable, str(ROOT / "recipes" / "demo.py"), "--folder", str(tmp_path / "demo")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    for _ in range(2):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
-        assert "by it" in done.stdout
-        assert "times before the last command and 0 times by it" in done.stdout
-        assert "made up" in done.stdout.splitlines()[-1]
-
-
-def test_the_demo_deletes_only_its_own(tmp_path):
-    """A folder that no demo made is left alone, with a sentence."""
-    (tmp_path / "mine.txt").write_text("mine")
-    command = [sys.executable, str(ROOT / "recipes" / "demo.py"), "--folder", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "holds something else" in done.stderr
-    assert (tmp_path / "mine.txt").exists()
-
-
 @pytest.mark.parametrize("name", ["cli.md", "settings.md"])
 def test_generated_pages_are_current(name):
     """The page is what docs/generate.py gives now: `make docs` writes it again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +15,6 @@ from gradatim.training.handoff import yaml
 from test_template import OPENING, STRIPPING
 from tiny_lm import TEMPLATE, make_lm
 from train_world import taught_library
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TRAINERS = ("llamafactory", "axolotl", "trl-accelerate")
 R1 = "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B"
@@ -208,6 +205,18 @@ def test_an_unknown_model_gets_a_note(tmp_path, library):
     for trainer, words in (("axolotl", "was not checked"), ("llamafactory", "Set template")):
         settings = gr.TrainSettings(base="somebody/else-7B", out=str(tmp_path / trainer))
         assert any(words in note for note in hand_off(library, "d", settings, trainer=trainer).notes)
+
+
+@pytest.mark.parametrize("name", ["zmath-32b", "zcode-32b"])
+def test_the_papers_runs_load_and_hand_off(tmp_path, library, name):
+    """Each recipe is valid as it stands, says what is not the paper's, and its training part is a hand-off."""
+    path = Path(__file__).parents[1] / "recipes" / f"{name}.toml"
+    config = gr.load(path)
+    assert (config.sample.size, config.curate.keep, config.attempt.samples) == (2000, "correct", 1)
+    assert "OURS" in path.read_text()
+    settings = gr.config.updated(config.train, out=str(tmp_path / name))
+    result = hand_off(library, "d", settings, trainer="llamafactory")
+    assert (result.rows, settings.base) == (15, R1)
 
 
 def test_yaml_reads_back_as_it_was():

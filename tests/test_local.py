@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -323,7 +324,7 @@ def test_a_fault_of_the_model_concerns_the_request_that_has_it(folder, monkeypat
 
 
 def test_a_request_that_nobody_waits_for_is_left_out(folder):
-    """Cancelling one of two requests leaves the other its answer, and closing ends one that would go on for long."""
+    """Cancelling one of two requests leaves the other its answer."""
 
     async def run():
         model = LocalModel(name="m", path=folder)
@@ -336,6 +337,32 @@ def test_a_request_that_nobody_waits_for_is_left_out(folder):
 
     reply = asyncio.run(run())
     assert reply.content == answered(LocalModel(name="m", path=folder), [request(2)])[0].content
+
+
+def test_closing_ends_what_is_being_written(tmp_path, monkeypatch):
+    """Closing in the midst of a batch ends the thread after the token it is at, and cancels what waits for answers."""
+    folder = make_lm(tmp_path / "endless", eos=-50.0)
+    tokens, under_way = [], threading.Event()
+    read = Writer.read
+
+    def counted(self, cache, ids, mask, positions):
+        tokens.append(len(ids))
+        if len(tokens) == 5:
+            under_way.set()
+        return read(self, cache, ids, mask, positions)
+
+    monkeypatch.setattr(Writer, "read", counted)
+
+    async def run():
+        model = LocalModel(name="m", path=folder)
+        asked = [asyncio.ensure_future(model.ask(request(n, Sampling(max_tokens=450)))) for n in range(4)]
+        assert await asyncio.to_thread(under_way.wait, 120)
+        await model.close()
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    ended = asyncio.run(run())
+    assert [type(one) for one in ended] == [asyncio.CancelledError] * 4
+    assert len(tokens) < 400
 
 
 def test_attempts_come_into_the_library_and_a_rerun_asks_for_none(folder, tmp_path):

@@ -680,6 +680,29 @@ def test_every_plot_has_its_words(browser, world):
 
 @in_browser
 @pytest.mark.slow
+def test_a_mark_tells_its_numbers(browser, world):
+    """The pointer on a bar of the levels shows the level's count, in the words of the data."""
+    bar = (
+        "(() => { const one = document.querySelector('#levels .plot'); one.scrollIntoView({block: 'center'});"
+        "const box = one.querySelectorAll('rect')[1].getBoundingClientRect();"
+        "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+    )
+
+    async def look(page):
+        await page.open(world / "report.html")
+        x, y = await page.run(bar)
+        await page.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, pointerType="mouse")
+        await page.run("new Promise((done) => setTimeout(done, 300))")
+        return await page.run("document.querySelector('#levels [aria-label=tip]').textContent"), page.errors
+
+    told, errors = browser.visit(look)
+    line = embedded(world / "report.html")["histograms"][0]["lines"][1]
+    assert told.strip("\u200b").startswith(f"Level 1: {line['questions']} questions")
+    assert errors == []
+
+
+@in_browser
+@pytest.mark.slow
 def test_it_prints_whole(browser, world, tmp_path):
     """Each axis label of the screen stands on paper as often, and no page is dark."""
 

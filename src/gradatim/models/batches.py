@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 _SETTLE = 0.005
 """Seconds without a further request after which a batch begins."""
-_END_SECONDS = 60.0
-"""How long `close` waits: a token takes milliseconds, loading a large model a minute."""
+_END_SECONDS = 10.0
+"""How long `close` waits for the token that is being written; loading a large model takes longer, and is left alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -26,10 +26,7 @@ SCRIPTS = ("dom.js", "plots.js", "report.js")
 _HIDDEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 """C1 controls, odd line ends, marks that turn the direction of writing, what has no width: shown as escapes."""
 _MARKUP = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
-_POLICY = (
-    "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'"
-)
+_POLICY = "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
 

@@ -145,7 +145,7 @@ def mark(folder: Path) -> None:
     """Say that a checkpoint is complete, and remove those that are two older."""
     sync(folder)
     (folder / _MARK).touch()
-    sync(folder)
+    sync(folder, files=False)
     marked = sorted(
         (one for one in folder.parent.glob("checkpoint-*") if (one / _MARK).is_file()),
         key=lambda one: int(one.name.rpartition("-")[2]),
