@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -45,6 +46,14 @@ def test_every_arm_gets_as_many_and_none_twice(arm):
     assert len(first) == 100 == sum(choice.quotas().values())
     assert len(set(choice.ids)) == len(choice.ids) > 100
     assert set(choice.ids) <= {one.id for one in known}
+
+
+def test_an_arm_that_knows_too_few_questions_is_refused():
+    """Where the column that `static` goes by is there for fewer questions than the budget, nothing is bought for it."""
+    known = [replace(one, static=1.0 if at < 60 else None) for at, one in enumerate(pool())]
+    with pytest.raises(LimitError, match="arm static can choose among 60 questions"):
+        chosen("static", known)
+    assert chosen("static", known, size=60)[0].size == 60
 
 
 @pytest.mark.parametrize("arm", ARMS)

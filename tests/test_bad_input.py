@@ -62,6 +62,7 @@ def _lay_out(folder: Path, world: Path) -> None:
     row = b'{"question": "What is 1 + 1?", "answer": "2"}\n'
     (folder / "empty.jsonl").touch()
     (folder / "folder").mkdir()
+    (folder / "folder.md").mkdir()
     (folder / "full.jsonl").mkdir()
     (folder / "fake.jsonl.gz").write_text("hello, this is plain text")
     (folder / "cut.jsonl.gz").write_bytes(gzip.compress(row * 1000)[:60])

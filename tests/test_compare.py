@@ -10,15 +10,17 @@ import subprocess
 import time
 import xml.etree.ElementTree as ET
 from contextlib import closing
+from dataclasses import replace
 
 import msgspec
 import pytest
 
 import gradatim as gr
 from cli_world import COMMAND, SOURCE, called
-from gradatim.comparing import showing
+from gradatim.comparing import evidence, running, showing
 from gradatim.comparing.compare import CompareResult, compare, prepare
 from gradatim.comparing.plot import svg
+from gradatim.comparing.trials import made_from, trials
 from gradatim.config import load
 from gradatim.errors import UsageError
 from gradatim.library import draws
@@ -174,6 +176,68 @@ def test_a_draw_never_changes(prepared, tmp_path, changes, said):
     config = settings(tmp_path, **({"arms": ("random",), "baseline": changes.get("arms", ("random",))[0]} | changes))
     with gr.Library(config.library, write=True) as library, pytest.raises(UsageError, match=said):
         prepare(library, config)
+
+
+@pytest.mark.parametrize(
+    ("table", "changes", "said"),
+    [
+        ("teach", {"temperature": 0.3}, "what differs: teach"),
+        ("curate", {"max_repetition": 0.9}, "what differs: curate"),
+        ("ingest", {"path": "tiny:pool?size=170", "near": 0.0, "ngram": 0}, "what differs: pool"),
+    ],
+)
+def test_seeds_that_are_added_are_of_the_same_experiment(prepared, tmp_path, table, changes, said):
+    """Another teacher, other filters or a larger pool under the same name are refused before anything is bought."""
+    moved_to(prepared, tmp_path)
+    config = settings(tmp_path, arms=("random",), seeds=(0, 1, 2))
+    before = getattr(config, table)
+    new = (
+        [*before[:2], gr.IngestSettings(**changes)] if table == "ingest" else msgspec.structs.replace(before, **changes)
+    )
+    config = msgspec.structs.replace(config, **{table: new})
+    with gr.Library(config.library, write=True) as library:
+        sql = "SELECT (SELECT count(*) FROM draw), (SELECT count(*) FROM attempts WHERE role = 'teacher')"
+        counts = library.all(sql)
+        with pytest.raises(UsageError, match=said):
+            prepare(library, config)
+        assert library.all(sql) == counts
+
+
+def test_a_copy_of_a_library_that_is_gone_is_not_gone_on_with(prepared, tmp_path):
+    """What a killed trial left is used again beside its own library, and made anew where another one has its name."""
+    moved_to(prepared, tmp_path)
+    config = settings(tmp_path, arms=("random",))
+    (trial, *_) = trials(config)
+    place = running.place(config, trial)
+    place.parent.mkdir()
+    shutil.copy(config.library, tmp_path / "snapshot.db")
+    with closing(sqlite3.connect(tmp_path / "later.db")) as connection:
+        shutil.copy(config.library, tmp_path / "later.db")
+        connection.execute("UPDATE attempt SET made_at = made_at + 1")
+        connection.commit()
+    marks = []
+    for name in ("library.db", "later.db"):
+        with gr.Library(tmp_path / name) as library:
+            marks.append(made_from(library, trial))
+    assert marks[0] != marks[1]
+    running._prepare(config, trial, tmp_path / "snapshot.db", marks[0])
+    (place / "progress").touch()
+    running._prepare(config, trial, tmp_path / "snapshot.db", marks[0])
+    assert (place / "progress").exists()
+    running._prepare(config, trial, tmp_path / "snapshot.db", marks[1])
+    assert not (place / "progress").exists()
+    assert (place / "library.db").exists()
+
+
+def test_numbers_that_are_none_are_not_chosen_by(prepared, tmp_path):
+    """A column with NaN and infinity gives a static number to the other questions only."""
+    moved_to(prepared, tmp_path)
+    with closing(sqlite3.connect(tmp_path / "library.db")) as connection:
+        for pk, value in ((1, '{"odd": "nan"}'), (2, '{"odd": "inf"}'), (3, '{"odd": "4"}')):
+            connection.execute("UPDATE question_text SET extra = ? WHERE question = ?", (value, pk))
+        connection.commit()
+    with gr.Library(tmp_path / "library.db") as library:
+        assert evidence._numbers(library, "odd") == {3: 4.0}
 
 
 @pytest.fixture(scope="module")
@@ -372,6 +436,15 @@ def test_the_table_says_what_was_measured():
     assert "2 of 2 intervals exclude zero" in text
     assert "<p_c>: 3 of level 1 from level 2." in text
     assert "![by hand](x.svg)" in text
+
+
+def test_one_seed_is_not_called_an_interval():
+    """With one seed the page says that there is no interval, and counts none."""
+    many = by_hand()
+    scores = tuple(one for one in many.scores if one.seed == 0)
+    text = showing.markdown(replace(many, scores=scores, lines=tuple(table(scores, "random"))))
+    assert "There is no interval" in text
+    assert "exclude zero" not in text
 
 
 def test_the_picture_stands_alone_and_is_well_formed():

@@ -30,6 +30,7 @@ from gradatim.method.stats import wilson
 tallies = st.integers(1, 9).flatmap(lambda n: st.integers(0, n).map(lambda c: Tally(correct=c, samples=n)))
 
 
+@settings(deadline=None)
 @given(tallies, st.data())
 def test_pass_at_k_is_the_share_of_subsets_with_a_correct_answer(tally, data):
     """Chen's estimator equals counting all ways of taking k of the samples that are there."""

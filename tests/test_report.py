@@ -9,6 +9,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -254,6 +255,34 @@ def test_accuracies_are_those_of_evaluate(world, data, sql, monkeypatch):
         own = next(one for one in found["all", "all"]["models"] if one["model"] == model)
         assert own["value"] == pytest.approx(sum(rates) / len(rates))
     assert data["figures"][0]["value"] == f"{100 * gain['value']:+.1f} points"
+
+
+def test_models_that_were_asked_otherwise_are_told(world, tmp_path):
+    """Another limit, missing answers and undecided ones of one model stand beside the gain and on the page."""
+    shutil.copy(world / "library.db", tmp_path / "lib.db")
+    own = "(SELECT pk FROM setting WHERE role = 'eval' AND model = 'student')"
+    gone = (
+        f"(SELECT pk FROM attempt WHERE setting = {own} AND question IN (SELECT question FROM attempt WHERE setting = "
+    )
+    gone += f"{own} ORDER BY question LIMIT 20))"
+    undecided = f"(SELECT pk FROM attempt WHERE setting = {own} ORDER BY question DESC LIMIT 10)"
+    with closing(sqlite3.connect(tmp_path / "lib.db")) as connection:
+        connection.executescript(
+            f"UPDATE setting SET sampling = json_set(sampling, '$.max_tokens', 999) WHERE pk = {own};"
+            f"UPDATE verdict SET outcome = 'undecided', reason = 'truncated' WHERE attempt IN {undecided};"
+            f"CREATE TEMP TABLE gone AS SELECT pk FROM {gone}; DELETE FROM verdict WHERE attempt IN gone;"
+            "DELETE FROM attempt_text WHERE attempt IN gone; DELETE FROM attempt WHERE pk IN gone;"
+        )
+    write_report(tmp_path / "lib.db", tmp_path / "r.html")
+    data = embedded(tmp_path / "r.html")
+    (shown,) = (one for one in data["evaluations"] if one["set"] == "eval")
+    left = next(one for one in shown["lines"] if one["kind"] == "all")["questions"]
+    notes = shown["notes"]
+    assert notes[0] == f"student was asked otherwise than {TRAINED}: max_tokens 999 instead of 16384."
+    assert re.fullmatch(rf"student has answers to \d+ of the set's {left} questions\.", notes[1])
+    headline = data["figures"][0]["note"]
+    assert "points if undecided answers were wrong" in headline
+    assert all(note in headline for note in notes)
 
 
 def test_flows_count_first_samples(data, sql):

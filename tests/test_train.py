@@ -277,6 +277,28 @@ def test_replay_never_takes_evaluation_questions_and_says_what_is_missing(tmp_pa
     assert f"there are {len(found)} verified-correct" in result.notes[0]
 
 
+def test_what_was_replayed_is_not_held_out(tmp_path, library, base):
+    """An evaluation set that is read after a training, with a question that was replayed in it, is refused for it."""
+    from gradatim.errors import UsageError
+    from gradatim.library import evaluations, questions
+    from pools import question, write_rows
+
+    gr.train(library, "d", quick(tmp_path, base, name="tuned", replay=1.0, steps=1))
+    again = set(json.loads(library.value("SELECT settings FROM trainings"))["replayed_questions"])
+    assert len(again) == 15
+    drawn = {row[0] for row in library.all("SELECT question FROM draws")}
+    rows = [question(n) for n in range(90) if gr.Question.make_id("math", question(n)["problem"]) in again - drawn]
+    gr.ingest(
+        library, gr.IngestSettings(path=str(write_rows(tmp_path / "late.jsonl", rows)), set="late", purpose="eval")
+    )
+    (late,) = questions.chosen_sets(library, ["late"])
+    found = evaluations.overlap(library, late, "tuned")
+    assert (found.drawn, found.replayed, found.clean) == (0, len(rows), False)
+    assert evaluations.overlap(library, late, "m").clean
+    with pytest.raises(UsageError, match=f"answers to {len(rows)} of its questions were replayed in training"):
+        gr.evaluate(library, "tuned", gr.EvaluateSettings(sets=["late"]))
+
+
 def test_long_examples_are_left_out_and_counted(tmp_path, library, base):
     """What is longer than max_length is never cut: it is counted and not trained on."""
     from gradatim.stages import train as stage

@@ -73,6 +73,9 @@ def _check_out(out: str | None) -> None:
         raise UsageError(f"-o {out}: the table is written as Markdown; give a name that ends in .md")
     if not Path(out).absolute().parent.is_dir():
         raise UsageError(f"-o {out}: there is no folder {Path(out).parent}. Make it first.")
+    for file in (Path(out), Path(out).with_suffix(".svg")):
+        if file.is_dir():
+            raise UsageError(f"-o {out}: {file} is a folder; give another name.")
 
 
 def _write(result: CompareResult, out: Path) -> None:

@@ -206,6 +206,8 @@ def _overlap(overlap: Overlap) -> str:
         words += f", and {overlap.near_drawn:,} drawn questions share a passage with one of them"
     if overlap.draws:
         words += f" (draw {', '.join(overlap.draws)})"
+    if overlap.replayed:
+        words += f"; {overlap.replayed:,} were replayed in training"
     return f"{words}; {overlap.near_excluded:,} questions of pools were set aside for sharing a passage with this set"
 
 

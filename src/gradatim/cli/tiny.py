@@ -35,8 +35,8 @@ def questions(out: str, split: str, size: int, seed: int) -> None:
     from gradatim.formats.write import write_rows
     from gradatim.tiny import world
 
-    if size < 1:
-        raise UsageError(f"--size {size}: write 1 or more.")
+    if not 1 <= size <= world.MOST:
+        raise UsageError(f"--size {size}: write a number from 1 to {world.MOST:,}.")
     found = [one.row() for one in islice(world.questions(split, seed=seed), size)]
     if len(found) < size:
         raise UsageError(f"The split {split!r} has only {len(found):,} questions. Ask for so many at most.")

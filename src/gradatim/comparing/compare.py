@@ -200,7 +200,7 @@ def _base(library: Library, config: Config, progress: Progress) -> dict[int, Ans
     """Return the base model's answers to the test set, asked for where they are missing."""
     settings, chosen = trials.evaluate_settings(config), config.model(config.train.model)
     if evaluate_stage.missing(library, chosen.model, settings):
-        evaluate_stage.evaluate(
+        (result,) = evaluate_stage.evaluate(
             library,
             open_model(chosen),
             settings,
@@ -209,4 +209,9 @@ def _base(library: Library, config: Config, progress: Progress) -> dict[int, Ans
             price=price_of(chosen),
             progress=progress,
         )
+        if result.left or result.unjudged:
+            raise GradatimError(
+                f"{result.left + result.unjudged} answers of {result.model} to {result.set} are missing or not judged. "
+                "Run the same command to go on."
+            )
     return trials.answered(library, chosen.model, settings)

@@ -49,9 +49,11 @@ def draw_all(library: Library, config: Config, sources: Sources) -> dict[tuple[s
     seen = _observed(library, config, grading) if "p_eval" in settings.arms else {}
     found: dict[tuple[str, int], Draw] = {}
     there = {one.name: one for one in draws.draws(library)}
+    common = _common(library, config, grading)
     for arm in settings.arms:
         by = sources.other if arm == _BY_OTHER and sources.other is not None else grading
         said = {"arm": arm, "chains": settings.chains, "graded": by.id, "reserve": config.sample.reserve}
+        said |= common
         if arm == "static":
             said["static"] = settings.static
         if arm == "p_eval":
@@ -84,11 +86,19 @@ def moved(draw: Draw) -> tuple[str, ...]:
     return tuple(json.loads(draw.settings)["moved"])
 
 
+def _common(library: Library, config: Config, grading: GradingRow) -> dict[str, object]:
+    """Return what all draws of a comparison share: seeds that are added later are to be of the same experiment."""
+    teacher, sampling = config.model(config.teach.model).model, attempts.sampling_text(config.teach.sampling())
+    return {
+        "pool": evidence.fingerprint(library, grading),
+        "teach": {"model": teacher, "sampling": json.loads(sampling), "keep": config.teach.keep},
+        "curate": msgspec.to_builtins(config.curate),
+    }
+
+
 def _check_same(draw: Draw, said: Mapping[str, object]) -> None:
     before = json.loads(draw.settings)
-    before.pop("moved", None)
-    if before != said:
-        changed = ", ".join(key for key in said if before.get(key) != said[key])
+    if changed := ", ".join(key for key in said if key in before and before[key] != said[key]):
         raise UsageError(
             f"There is another draw named {draw.name!r}; what differs: {changed}. A draw never changes: choose "
             "another name in [compare]."

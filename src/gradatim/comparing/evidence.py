@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from gradatim.errors import UsageError
 from gradatim.library import draws, grades
 from gradatim.library.text import unpack
 from gradatim.method.arms import Known
-from gradatim.types import Outcome
+from gradatim.types import Outcome, content_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +71,17 @@ def known(library: Library, sources: Sources) -> list[Known]:
     return found
 
 
+def fingerprint(library: Library, grading: GradingRow) -> str:
+    """Return a hash of the drawable questions with their levels."""
+    never = draws.undrawable(library)
+    sql = (
+        "SELECT g.question, q.id, g.level FROM grade g JOIN question q ON q.pk = g.question "
+        "WHERE g.grading = ? AND g.level IS NOT NULL ORDER BY q.id"
+    )
+    rows = library.rows(sql, (grading.pk,))
+    return content_id(*(f"{id_} {level}" for pk, id_, level in rows if pk not in never))
+
+
 def observed(library: Library, grading: GradingRow, set_pk: int) -> dict[int, int]:
     """Count the questions of each level of an evaluation set."""
     counts = grades.histogram(library, grading, set_pk)
@@ -113,7 +125,9 @@ def _numbers(library: Library, column: str) -> dict[int, float]:
     for pk, packed in library.rows("SELECT question, extra FROM question_text"):
         value = json.loads(unpack(packed)).get(column)
         try:
-            found[pk] = float(value)
+            number = float(value)
         except (TypeError, ValueError):
             continue
+        if math.isfinite(number):
+            found[pk] = number
     return found

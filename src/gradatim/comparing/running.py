@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gradatim.comparing.trials import job
+from gradatim.comparing.trials import job, made_from
 from gradatim.errors import GradatimError, LimitError, SetupError, UsageError
 from gradatim.library.absorbing import absorb, copy
 from gradatim.library.store import Library
 from gradatim.progress import Tick
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gradatim.comparing.trials import Trial
     from gradatim.config import Config
@@ -62,11 +62,12 @@ def run_all(library: Library, config: Config, todo: Sequence[Trial], total: int,
     folder.mkdir(parents=True, exist_ok=True)
     snapshot = folder / "snapshot.db"
     copy(library, snapshot)
+    marks = {one: made_from(library, one) for one in todo}
     waiting: queue.SimpleQueue[Trial] = queue.SimpleQueue()
     for one in todo:
         waiting.put(one)
     ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
-    slots = [_Slot(config, snapshot, waiting, ended) for _ in range(min(config.compare.jobs, len(todo)))]
+    slots = [_Slot(config, (snapshot, marks), waiting, ended) for _ in range(min(config.compare.jobs, len(todo)))]
     failed: list[_Ended] = []
     started, finished = time.monotonic(), 0
     try:
@@ -108,10 +109,11 @@ def _failure(failed: Sequence[_Ended], folder: Path) -> GradatimError:
     )
 
 
-def _prepare(config: Config, trial: Trial, snapshot: Path) -> None:
+def _prepare(config: Config, trial: Trial, snapshot: Path, mark: str) -> None:
     """Give a trial its folder with a copy of the library, where a killed run of the same job has left none."""
     own = place(config, trial)
-    said, written = msgspec.json.encode(job(config, trial, own)), own / "job.json"
+    told = msgspec.structs.replace(job(config, trial, own), made_from=mark)
+    said, written = msgspec.json.encode(told), own / "job.json"
     if written.exists() and written.read_bytes() == said:
         return
     if own.exists():
@@ -140,12 +142,12 @@ class _Slot:
     def __init__(
         self,
         config: Config,
-        snapshot: Path,
+        copied: tuple[Path, Mapping[Trial, str]],
         waiting: queue.SimpleQueue[Trial],
         ended: queue.SimpleQueue[_Ended],
     ) -> None:
         self._config = config
-        self._snapshot = snapshot
+        self._snapshot, self._marks = copied
         self._waiting = waiting
         self._ended = ended
         self._process: subprocess.Popen[str] | None = None
@@ -186,7 +188,7 @@ class _Slot:
 
     def _one(self, trial: Trial) -> _Ended:
         try:
-            _prepare(self._config, trial, self._snapshot)
+            _prepare(self._config, trial, self._snapshot, self._marks[trial])
         except OSError as error:
             return _Ended(trial=trial, error=f"its folder cannot be written: {error}", code=_FATAL)
         process = self._worker()

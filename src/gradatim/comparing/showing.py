@@ -33,7 +33,7 @@ def rows(result: CompareResult) -> list[tuple[str, ...]]:
 def sentences(result: CompareResult) -> list[str]:
     """Return what is to be known beside the table."""
     clear = [line for line in result.lines if _clear(line)]
-    compared = sum(line.difference is not None for line in result.lines)
+    compared = sum(line.difference is not None and line.difference.low is not None for line in result.lines)
     before = f"{result.model} before training: {result.base:.1%} of {result.questions:,} questions of {result.set!r}."
     difference = f"difference: accuracy minus that of {result.baseline} with the same replay and seed, in points;"
     kept = "kept: of the questions that the base model answers, the share still answered after training;"
@@ -41,7 +41,9 @@ def sentences(result: CompareResult) -> list[str]:
         f"{before} Each arm: {result.chains:,} chains, {result.steps:,} steps.",
         f"{difference} interval: Student's t over the seeds.",
         f"{kept} gained: of the others, the share answered then.",
-        f"{len(clear)} of {compared} intervals exclude zero; of intervals like these, one in twenty does by chance.",
+        f"{len(clear)} of {compared} intervals exclude zero; of intervals like these, one in twenty does by chance."
+        if compared
+        else "There is no interval, which takes an arm beside the baseline and two seeds: all of it may be chance.",
         *notes(result),
     ]
 

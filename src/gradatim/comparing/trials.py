@@ -20,7 +20,7 @@ from gradatim.library import attempts, evaluations, questions
 from gradatim.method.comparison import Score
 from gradatim.stages import evaluate as evaluate_stage
 from gradatim.training.folder import read_base
-from gradatim.types import Role
+from gradatim.types import Role, content_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +44,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     evaluate: EvaluateSettings
     verify: VerifySettings
     model: ModelSettings
+    made_from: str = ""
+    """What tells this trial's chains from those of another library with the same names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,18 @@ def job(config: Config, trial: Trial, folder: Path) -> Job:
         verify=config.verify,
         model=msgspec.structs.replace(base, model=trial.model, path=out),
     )
+
+
+def made_from(library: Library, trial: Trial) -> str:
+    """Return a hash of the trial's chains, with their keys and the moments at which they were written.
+
+    What a killed trial left is gone on with only where it is a copy of this library, not of one that was removed.
+    """
+    sql = (
+        "SELECT q.id, q.pk, a.pk, a.made_at FROM draw d JOIN chain c ON c.draw = d.pk AND c.kept "
+        "JOIN attempt a ON a.pk = c.attempt JOIN question q ON q.pk = a.question WHERE d.name = ? ORDER BY a.pk"
+    )
+    return content_id(*map(str, library.rows(sql, (trial.draw,))))
 
 
 def done(library: Library, wanted: Job) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gradatim.library import attempts, questions
 from gradatim.library.text import unpack
+from gradatim.library.trainings import REPLAYED
 from gradatim.types import Outcome, Role
 
 if TYPE_CHECKING:
@@ -61,9 +62,10 @@ def answered(library: Library, setting: Setting, set_: QuestionSet, samples: int
     condition = questions.active([set_])[set_.pk]
     sql = (
         "SELECT a.question, v.outcome, v.reason, count(*), sum(a.completion_tokens), count(a.completion_tokens) "
-        "FROM member m CROSS JOIN attempt a ON a.setting = ? AND a.question = m.question "
-        "AND (? IS NULL OR a.sample < ?) "
-        f"LEFT JOIN verdict v ON v.attempt = a.pk AND {_NEWEST} WHERE {condition} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        # From the attempts: a pool has a million members, of which an evaluation answers a thousand or none.
+        "FROM attempt a CROSS JOIN member m ON m.question = a.question "
+        f"LEFT JOIN verdict v ON v.attempt = a.pk AND {_NEWEST} "
+        f"WHERE a.setting = ? AND (? IS NULL OR a.sample < ?) AND {condition} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
     )
     found: dict[int, Answered] = {}
     for question, outcome, reason, count, tokens, counted in library.rows(sql, (setting.pk, samples, samples)):
@@ -97,11 +99,12 @@ class Evaluation:
     undecided: int
 
 
-def evaluations(library: Library, model: str | None = None) -> list[Evaluation]:
-    """All evaluations, of one model or of every one, in the order their settings were made."""
+def evaluations(library: Library, model: str | None = None, of: QuestionSet | None = None) -> list[Evaluation]:
+    """All evaluations, of one model or of every one, on one set or on each, in the order their settings were made."""
     found = []
+    sets_ = questions.sets(library) if of is None else [of]
     for setting in attempts.settings(library, Role.EVAL):
-        for set_ in questions.sets(library) if model in (None, setting.model) else ():
+        for set_ in sets_ if model in (None, setting.model) else ():
             rows = answered(library, setting, set_)
             if rows:
                 found.append(
@@ -121,8 +124,9 @@ def evaluations(library: Library, model: str | None = None) -> list[Evaluation]:
 
 def find(library: Library, model: str, set_: QuestionSet, sampling: str) -> list[Evaluation]:
     """A model's evaluations on a set: those asked in this way first, then the newest."""
-    there = [one for one in evaluations(library, model) if one.set.pk == set_.pk]
-    return sorted(there, key=lambda one: (one.setting.sampling != sampling, -one.setting.pk))
+    return sorted(
+        evaluations(library, model, set_), key=lambda one: (one.setting.sampling != sampling, -one.setting.pk)
+    )
 
 
 def levels(library: Library, grading: GradingRow, set_: QuestionSet) -> dict[int, int]:
@@ -184,11 +188,13 @@ class Overlap:
     """Questions of pools that were set aside since they share a passage with one of the set; no draw takes them now."""
     draws: tuple[str, ...]
     """The draws that hold what is counted here."""
+    replayed: int = 0
+    """Questions of the set, or that share a passage with one, whose answers were replayed in training the model."""
 
     @property
     def clean(self) -> bool:
-        """Whether no draw holds anything of the set."""
-        return not self.drawn and not self.near_drawn
+        """Whether no draw holds anything of the set, and nothing of it was replayed."""
+        return not self.drawn and not self.near_drawn and not self.replayed
 
 
 def overlap(library: Library, set_: QuestionSet, model: str) -> Overlap:
@@ -211,16 +217,28 @@ def overlap(library: Library, set_: QuestionSet, model: str) -> Overlap:
         near_drawn=len(near & drawn),
         near_excluded=len(near),
         draws=tuple(names),
+        replayed=len((keys | near) & _replayed(library, model)),
     )
+
+
+_LINE = (
+    "WITH RECURSIVE line (model) AS (VALUES (?) UNION SELECT t.base FROM training t JOIN line ON t.model = line.model) "
+)
+
+
+def _replayed(library: Library, model: str) -> set[int]:
+    """Return the questions whose answers a model, or a model that it was trained from, was trained on again."""
+    sql = (
+        f"{_LINE}SELECT q.pk FROM training t JOIN line ON t.model = line.model "
+        f"CROSS JOIN json_each(iif(json_valid(t.settings), t.settings, '{{}}'), '$.{REPLAYED}') j "
+        "JOIN question q ON q.id = j.value"
+    )
+    return {row[0] for row in library.rows(sql, (model,))}
 
 
 def _draws(library: Library, model: str) -> list[Row]:
     """Return key and name of the draws that a model, or a model that it was trained from, learnt from, or of all."""
-    sql = (
-        "WITH RECURSIVE line (model) AS (VALUES (?) UNION SELECT t.base FROM training t "
-        "JOIN line ON t.model = line.model) "
-        "SELECT DISTINCT t.draw FROM training t JOIN line ON t.model = line.model"
-    )
+    sql = f"{_LINE}SELECT DISTINCT t.draw FROM training t JOIN line ON t.model = line.model"
     there = library.all("SELECT pk, name FROM draw ORDER BY pk")
     own = {row[0] for row in library.rows(sql, (model,))}
     return there if not own or None in own else [row for row in there if row[0] in own]

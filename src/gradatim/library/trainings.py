@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from gradatim.library.draws import Draw
     from gradatim.library.store import Library, Row
 
+REPLAYED = "replayed_questions"
+"""In a training's settings: the ids of the questions whose answers were replayed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTraining:

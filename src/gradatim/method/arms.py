@@ -94,7 +94,13 @@ def choose(arm: str, known: Sequence[Known], ask: Ask) -> Choice:
             f"{ask.size} chains were asked for, and only {len(known)} questions of the pool are graded. Set a smaller "
             "chains in [compare], or read a larger pool."
         )
-    return ARMS[arm](known, ask)
+    choice = ARMS[arm](known, ask)
+    if len(choice.ids) < ask.size:
+        raise LimitError(
+            f"{ask.size} chains were asked for, and the arm {arm} can choose among {len(choice.ids)} questions: what "
+            "it goes by is not known of the others. Set a smaller chains in [compare], or leave the arm out."
+        )
+    return choice
 
 
 def _levels(known: Iterable[Known]) -> dict[str, int]:

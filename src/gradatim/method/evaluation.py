@@ -122,7 +122,7 @@ def estimate(values: Sequence[float], *, seed: int = 0, rounds: int | None = Non
     elif min(values) == max(values):
         low, high = _without_spread(value, len(values), least=0.0)
     else:
-        low, high = _interval(tuple(values), seed=seed, rounds=rounds)
+        low, high = _interval(values, seed=seed, rounds=rounds)
     return Estimate(value=value, error=error, low=low, high=high, questions=len(values))
 
 
@@ -138,7 +138,7 @@ def paired_bootstrap(
     if min(differences) == max(differences):
         low, high = _without_spread(value, len(differences), least=-1.0)
     else:
-        low, high = _interval(tuple(differences), seed=seed, rounds=rounds)
+        low, high = _interval(differences, seed=seed, rounds=rounds)
     return Difference(
         value=value,
         error=error,
@@ -221,12 +221,17 @@ def _exact(difference: float) -> float:
     return round(difference, 12)
 
 
-@lru_cache(maxsize=64)
-def _interval(values: tuple[float, ...], *, seed: int, rounds: int | None) -> tuple[float, float]:
-    """Return the interval of a mean. Cached, since figures with and without undecided answers are often the same."""
+def _interval(values: Sequence[float], *, seed: int, rounds: int | None) -> tuple[float, float]:
+    """Return the interval of a mean."""
     if len(values) >= _LARGE and rounds is None:
         half = 1.959963984540054 * (standard_error(values) or 0.0)
         return mean(values) - half, mean(values) + half
+    return _percentiles(tuple(values), seed=seed, rounds=rounds)
+
+
+@lru_cache(maxsize=64)
+def _percentiles(values: tuple[float, ...], *, seed: int, rounds: int | None) -> tuple[float, float]:
+    """Return the bootstrap's interval. Cached, since figures with and without undecided answers are often the same."""
     means, tail = bootstrap_means(values, seed=seed, rounds=rounds), _tail(len(values))
     return _quantile(means, tail), _quantile(means, 1 - tail)
 

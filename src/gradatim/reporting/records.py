@@ -246,6 +246,8 @@ class Evaluation:
     """Model, and attempts that no checker could decide."""
     left_out: int
     """Further models that were evaluated on the set."""
+    notes: tuple[str, ...] = ()
+    """What makes the figures less than they seem: models that were asked otherwise, or not about all questions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -165,7 +165,8 @@ function accuracy() {
     return element("figure", null,
       named(evaluation.set, evaluation.samples.map(([model, samples]) => `${samples} ${samples === 1 ? "sample" : "samples"} per question of ${model}`).join(", ")),
       keys(models.map((model) => [symbol(lookOf(model)), `${model}${part(model)}`])),
-      evaluation.trained_on === null ? null : element("p", { class: "warning" }, `Not held out: ${count(evaluation.trained_on)} of its questions have a chain in a draw or share a passage with one that has. What was trained on flatters a model.`),
+      evaluation.trained_on === null ? null : element("p", { class: "warning" }, `Not held out: ${count(evaluation.trained_on)} of its questions have a chain in a draw, share a passage with one that has, or were replayed in training. What was trained on flatters a model.`),
+      evaluation.notes.map((note) => element("p", { class: "warning" }, note)),
       kinds.map((kind) => {
         const own = lines.filter((line) => line.kind === kind);
         return element("div", null,

@@ -184,12 +184,17 @@ def _check_held_out(library: Library, set_: QuestionSet, model: str, settings: E
         )
     overlap = evaluations.overlap(library, set_, model)
     if not overlap.clean:
-        near = f", and {overlap.near_drawn:,} that share a passage with one of them" if overlap.near_drawn else ""
         raise UsageError(
-            f"The set {set_.name!r} is not held out from {model!r}: {overlap.drawn:,} of its {overlap.questions:,} "
-            f"questions{near} are in the draw {', '.join(overlap.draws)}, made before the set was read. Train on a "
-            "draw that is made now; or evaluate all the same: --allow-overlap"
+            f"The set {set_.name!r} is not held out from {model!r}: {_what_overlaps(overlap)}, before the set was "
+            "read. Train on a draw that is made now; or evaluate all the same: --allow-overlap"
         )
+
+
+def _what_overlaps(overlap: Overlap) -> str:
+    near = f", and {overlap.near_drawn:,} that share a passage with one of them" if overlap.near_drawn else ""
+    drawn = f"{overlap.drawn:,} of its {overlap.questions:,} questions{near} are in the draw {', '.join(overlap.draws)}"
+    again = f"answers to {overlap.replayed:,} of its questions were replayed in training"
+    return ", and ".join([*([drawn] if overlap.draws else []), *([again] if overlap.replayed else [])])
 
 
 def _check_column(library: Library, set_: QuestionSet, name: str) -> None:
@@ -316,7 +321,7 @@ class _Frame:
         theirs = evaluations.answered(self.library, other.setting, set_, samples)
         said, them = [], other.setting.model
         if other.setting.sampling != self.setting.sampling:
-            said.append(f"{them} was asked otherwise: {_differing(self.setting, other.setting)}.")
+            said.append(f"{them} was asked otherwise: {figures.differing(self.setting, other.setting)}.")
         ours, their = (sum(one.judged for one in answers) for answers in (rows, theirs))
         if ours != their:
             said.append(f"{them} has {their:,} judged answers here, {self.setting.model} {ours:,}.")
@@ -336,10 +341,11 @@ class _Frame:
                 f"{set_.name} has {public.questions:,} questions, and {overlap.questions:,} are in the library: the "
                 "figures cannot be compared with others' (gradatim show --dropped may say why)."
             )
+        again = f"; answers to {overlap.replayed:,} were replayed" if overlap.replayed else ""
         if set_.purpose != "eval" or not overlap.clean:
             notes.append(
                 f"{set_.name} is not held out: {overlap.drawn:,} of {overlap.questions:,} questions were drawn, and a "
-                f"chain was kept for {overlap.trained:,}. What was trained on flatters a model."
+                f"chain was kept for {overlap.trained:,}{again}. What was trained on flatters a model."
             )
         unfinished = overall.answers - overall.decided
         if unfinished > _MANY_UNDECIDED * overall.answers:
@@ -347,13 +353,6 @@ class _Frame:
                 f"{unfinished:,} of {overall.answers:,} answers are undecided, and those to hard questions often are: "
                 "compare models by the figures that count them as wrong, or raise max_tokens."
             )
-        if self.settings.temperature == 0 and overall.answers > overall.questions:
+        if json.loads(self.setting.sampling).get("temperature") == 0 and overall.answers > overall.questions:
             notes.append("At temperature 0 all answers of a question are nearly the same: more samples say little.")
         return notes
-
-
-def _differing(one: Setting, other: Setting) -> str:
-    """Say in which settings the other differs."""
-    ours, theirs = json.loads(one.sampling), json.loads(other.sampling)
-    keys = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
-    return ", ".join(f"{key} {theirs.get(key)!r} instead of {ours.get(key)!r}" for key in keys)

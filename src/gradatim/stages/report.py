@@ -14,9 +14,10 @@ from gradatim import __version__
 from gradatim.config import ReportSettings
 from gradatim.errors import UsageError
 from gradatim.formats.write import Written, write_text
-from gradatim.library import counts, draws, grades
+from gradatim.library import attempts, counts, draws, grades
 from gradatim.reporting.page import render
 from gradatim.reporting.records import Figure, Missing, Report
+from gradatim.types import Role
 from gradatim.work import accuracies, sections, stories
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def report(library: Library, settings: ReportSettings | None = None) -> ReportRe
     settings = settings or ReportSettings()
     if library.value("SELECT 1 FROM question LIMIT 1") is None:
         raise UsageError("The library holds no questions yet. Start with: gradatim ingest POOL")
+    if settings.after is not None:
+        _check_known(library, settings.after)
     scope = _scope(library, settings)
     page = _report(library, settings, scope)
     file = write_text(Path(settings.out), render(page))
@@ -64,6 +67,15 @@ def report(library: Library, settings: ReportSettings | None = None) -> ReportRe
         sections=tuple(name for name in _SECTIONS if getattr(page, name)),
         missing=page.missing,
     )
+
+
+def _check_known(library: Library, model: str) -> None:
+    """Raise `UsageError` for a model that was neither trained nor evaluated."""
+    trained = [row[2] for row in counts.trainings(library)]
+    known = dict.fromkeys([*trained, *(one.model for one in attempts.settings(library, Role.EVAL))])
+    if model not in known:
+        there = f"There are: {', '.join(known)}." if known else "Run first: gradatim evaluate --set SET --model NAME"
+        raise UsageError(f"No model {model!r} was trained or evaluated. {there}")
 
 
 _SECTIONS = ("histograms", "moves", "draws", "scores", "teaching", "lengths", "curves", "evaluations", "stories")
@@ -187,12 +199,22 @@ def _gains(evaluations: Sequence[Evaluation]) -> list[Figure]:
         if line is None or line.difference is None or one.trained_on is not None:
             continue
         before, after, gain = line.models[0], line.models[1], line.difference
+        pair = (before.model, after.model)
+        # An answer that is cut off is not wrong, and a model that finishes only what is easy gains nothing by it.
+        strict = 100 * (after.at_least - before.at_least)
+        said = (
+            [f"{strict:+.1f} points if undecided answers were wrong"]
+            if any(model in pair for model, _ in one.undecided)
+            else []
+        )
         gains.append(
             Figure(
                 name=f"Accuracy gained on {one.set}",
                 value=f"{100 * gain.value:+.1f} points",
                 note=f"95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}; {100 * before.value:.1f} % "
-                f"before, {100 * after.value:.1f} % after, {line.questions:,} questions",
+                + "; ".join(
+                    [f"before, {100 * after.value:.1f} % after, {line.questions:,} questions", *said, *one.notes]
+                ),
                 main=True,
             )
         )

@@ -115,7 +115,8 @@ class _Work:
     draw: Draw
     base_name: str
     chains: int
-    replayed: int
+    replayed: tuple[str, ...]
+    """Ids of the questions whose answers are replayed."""
     replay_asked: int
     notes: tuple[str, ...]
 
@@ -128,7 +129,7 @@ class _Work:
             "base_fingerprint": self.plan.base.fingerprint,
             "draw": self.draw.name,
             "chains": self.chains,
-            "replayed": self.replayed,
+            "replayed": len(self.replayed),
             "steps": self.plan.steps,
             "recipe": json.loads(self.plan.recipe.text()),
         }
@@ -136,6 +137,8 @@ class _Work:
     def row(self, settings: TrainSettings) -> NewTraining:
         """Return what the library keeps of it."""
         said = json.loads(msgspec.json.encode(settings)) | {"base_fingerprint": self.plan.base.fingerprint}
+        # They are in no draw: without them nobody could tell later that they are not held out.
+        said[trainings.REPLAYED] = sorted(self.replayed)
         return NewTraining(
             id=self.plan.id,
             model=settings.name,
@@ -143,7 +146,7 @@ class _Work:
             draw=self.draw.pk,
             settings=json.dumps(said, sort_keys=True),
             chains=self.chains,
-            replayed=self.replayed,
+            replayed=len(self.replayed),
             steps=self.plan.steps,
             folder=settings.out,
         )
@@ -161,13 +164,13 @@ def _prepared(library: Library, name: str, settings: TrainSettings) -> _Work:
         reasons = ", ".join(f"{reason} {len(ids)}" for reason, ids in plan.left_out.items())
         raise UsageError(f"None of the {len(exchanges)} examples of {found.draw.name!r} can be trained on: {reasons}.")
     chain_ids = {one.id for one in found.chains}
-    chains = sum(one.id in chain_ids for one in plan.examples)
+    again = tuple(one.id for one in plan.examples if one.id not in chain_ids)
     return _Work(
         plan=plan,
         draw=found.draw,
         base_name=found.base_name,
-        chains=chains,
-        replayed=len(plan.examples) - chains,
+        chains=len(plan.examples) - len(again),
+        replayed=again,
         replay_asked=found.asked,
         notes=tuple(filter(None, (found.note(), *_notes(plan, settings)))),
     )
@@ -241,7 +244,7 @@ def _result(
         base=work.plan.base.path,
         folder=settings.out,
         chains=work.chains,
-        replayed=work.replayed,
+        replayed=len(work.replayed),
         replay_asked=work.replay_asked,
         left_out={reason: len(ids) for reason, ids in work.plan.left_out.items()},
         steps=work.plan.steps,

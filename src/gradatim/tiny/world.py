@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from gradatim.tiny.families import Core
 
+MOST = 1_000_000
+"""Questions that are made at a time at most."""
 SPLITS = {"pretraining": 48, "prm": 12, "pool": 22, "eval": 6, "test": 12}
 """What the questions of the world are for, in percent."""
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gradatim.library import evaluations
+from gradatim.library import evaluations, questions
 from gradatim.reporting.records import Accuracy, AccuracyLine, Difference, Flow
 from gradatim.reporting.records import Evaluation as Shown
 from gradatim.work import figures
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gradatim.library.evaluations import Answered, Evaluation
     from gradatim.library.grades import GradingRow
@@ -92,7 +92,19 @@ def _shown(
         trained_on=_trained_on(library, chosen),
         undecided=tuple((one.setting.model, one.undecided) for one in chosen if one.undecided),
         left_out=left_out,
+        notes=tuple(_notes(library, chosen, pair)),
     )
+
+
+def _notes(library: Library, chosen: Sequence[Evaluation], pair: tuple[Evaluation, Evaluation] | None) -> Iterator[str]:
+    """Say what makes models hard to compare."""
+    if pair is not None and pair[0].setting.sampling != pair[1].setting.sampling:
+        before, after = (one.setting for one in pair)
+        yield f"{before.model} was asked otherwise than {after.model}: {figures.differing(after, before)}."
+    count = questions.count_active(library, [chosen[0].set])
+    for one in chosen:
+        if one.questions < count:
+            yield f"{one.setting.model} has answers to {one.questions:,} of the set's {count:,} questions."
 
 
 def _trained_on(library: Library, chosen: Sequence[Evaluation]) -> int | None:
@@ -100,7 +112,7 @@ def _trained_on(library: Library, chosen: Sequence[Evaluation]) -> int | None:
     found = [evaluations.overlap(library, one.set, one.setting.model) for one in chosen]
     if chosen[0].set.purpose == "eval" and all(one.clean for one in found):
         return None
-    return max(one.trained + one.near_drawn for one in found)
+    return max(one.trained + one.near_drawn + one.replayed for one in found)
 
 
 def _of(rows: Mapping[str, Sequence[Answered]], names: Mapping[int, str], name: str) -> dict[str, list[Answered]]:

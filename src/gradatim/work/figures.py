@@ -6,6 +6,7 @@ undecided one were wrong, so that nobody gains by leaving hard questions unfinis
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from gradatim.method.evaluation import Difference, Estimate, Tally, avg_at_k, pa
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from gradatim.library.attempts import Setting
     from gradatim.library.evaluations import Answered
 
 
@@ -137,3 +139,10 @@ def undecided(rows: Iterable[Answered]) -> dict[str, int]:
     for one in rows:
         reasons.update(one.undecided)
     return dict(reasons.most_common())
+
+
+def differing(one: Setting, other: Setting) -> str:
+    """Say in which settings the other differs."""
+    ours, theirs = json.loads(one.sampling), json.loads(other.sampling)
+    keys = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+    return ", ".join(f"{key} {theirs.get(key)!r} instead of {ours.get(key)!r}" for key in keys)
