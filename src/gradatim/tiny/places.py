@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PREFIX = "tiny:"
 _SIZE = 1000
+_MOST = 100_000_000
 _served: dict[tuple[float, int], MockServer] = {}
 
 
@@ -34,8 +35,8 @@ def is_tiny(text: str) -> bool:
 def rows(text: str) -> Iterator[Row]:
     """Give the questions that `tiny:SPLIT?size=1000&seed=0` names. Raises `UsageError` before the first one."""
     split, words = _parts(text, {"size": float(_SIZE), "seed": 0.0})
-    if words["size"] < 1:
-        raise UsageError(f"{text}: size is a whole number of at least 1.")
+    if not 1 <= words["size"] <= _MOST:
+        raise UsageError(f"{text}: size is a whole number from 1 to {_MOST:,}.")
     found = list(islice(world.questions(split, seed=int(words["seed"])), int(words["size"])))
     if len(found) < words["size"]:
         raise UsageError(f"{text}: the split has only {len(found):,} questions. Ask for so many at most.")
