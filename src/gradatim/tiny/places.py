@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PREFIX = "tiny:"
 _SIZE = 1000
+_served: dict[tuple[float, int], MockServer] = {}
 
 
 def is_tiny(text: str) -> bool:
