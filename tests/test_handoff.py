@@ -244,3 +244,12 @@ def test_the_command_hands_off(tmp_path, library):
     assert called(*words, "--handoff", "axolotl", "--dry-run").code == 2
     assert "--handoff" in called(*words, "--gpus", "4").err
     assert called(*words, "--handoff", "nobody").code == 2
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_steps_take_the_place_of_epochs_here_too(tmp_path, library, trainer):
+    """`steps` of `[train]` stands in the configuration, with a warm-up of its length, and no epochs beside it."""
+    settings = written(library, tmp_path / "out", trainer, steps=100, warmup=0.1, batch_size=8)
+    assert (settings["max_steps"], settings["warmup_steps"]) == (100, 10)
+    assert not {"num_train_epochs", "num_epochs"} & settings.keys()
+    assert "epochs" not in (tmp_path / "out" / "README.md").read_text()

@@ -25,6 +25,7 @@ from gradatim.errors import SetupError, UsageError  # noqa: E402 - after the ski
 from gradatim.models.faults import Refused, Stop  # noqa: E402 - after the skips
 from gradatim.models.local import LocalModel  # noqa: E402 - after the skips
 from gradatim.models.writing import Writer  # noqa: E402 - after the skips
+from gradatim.templates import fix_day  # noqa: E402 - after the skips
 from gradatim.types import Reply, Request, Sampling  # noqa: E402 - after the skips
 from pools import ATTEMPTS, content, pool_library, write_pool  # noqa: E402 - after the skips
 from tiny_lm import CONTEXT, make_lm  # noqa: E402 - after the skips
@@ -442,3 +443,45 @@ def test_the_command_line_takes_a_folder_without_settings(folder, tmp_path, monk
     assert (wrong.code, "no config.json" in wrong.err) == (4, True)
     both = called("attempt", "--model", "tiny", "--local", str(folder), "--base-url", "http://localhost:8000/v1")
     assert (both.code, "--base-url and --local" in both.err) == (2, True)
+
+
+def test_answers_of_other_weights_under_one_name_are_refused(folder, tmp_path):
+    """Another model in a folder is refused, before anything is asked, where its name has answers; a copy is not."""
+    settings = gr.AttemptSettings(max_tokens=20)
+    place = shutil.copytree(folder, tmp_path / "model")
+    with pool_library(tmp_path, 4) as library:
+        gr.attempt(library, LocalModel(name="tiny", path=place), settings, engine=ENGINE)
+        shutil.rmtree(place)
+        make_lm(place, seed=1)
+        for changed in (settings, gr.AttemptSettings(max_tokens=30)):
+            with pytest.raises(UsageError, match=r"'tiny' that other weights gave .* model = .NAME."):
+                gr.attempt(library, LocalModel(name="tiny", path=place), changed, engine=ENGINE)
+        assert library.value("SELECT count(*) FROM attempts") == 4
+        assert gr.attempt(library, LocalModel(name="other", path=place), settings, engine=ENGINE).answered == 4
+        assert gr.attempt(library, LocalModel(name="tiny", path=folder), settings, engine=ENGINE).left == 0
+
+
+def test_what_training_made_is_known_by_its_name(folder, tmp_path):
+    """Two folders that differ in training.json alone, whose weights' samples may be alike, have two fingerprints."""
+    prints = set()
+    for id_ in ("one", "two"):
+        place = shutil.copytree(folder, tmp_path / id_)
+        (place / "training.json").write_text(json.dumps({"id": id_}))
+        prints.add(LocalModel(name="m", path=place).fingerprint)
+    assert len(prints) == 2
+
+
+def test_a_template_is_told_the_same_day_for_ever(folder, tmp_path):
+    """A template that asks for today's date gets a fixed one, and renders as before otherwise."""
+    transformers = pytest.importorskip("transformers")
+    place = shutil.copytree(folder, tmp_path / "dated")
+    own = "\n{{- 'Today is ' + strftime_now('%d %b %Y') + ', ' + strftime_now('%Y-%m-%d') + '\\n' }}"
+    (place / "chat_template.jinja").write_text(own + (folder / "chat_template.jinja").read_text())
+    asked = [{"role": "user", "content": "Hello"}]
+    plain = transformers.AutoTokenizer.from_pretrained(folder).apply_chat_template(asked, tokenize=False)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place)
+    assert "2024" not in tokenizer.apply_chat_template(asked, tokenize=False)
+    for _ in range(2):
+        fix_day(tokenizer)
+    said = "Today is 26 Jul 2024, 2024-07-26\n"
+    assert tokenizer.apply_chat_template(asked, tokenize=False) == said + plain

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 import gradatim as gr
@@ -147,3 +149,21 @@ def test_a_text_that_holds_the_end_of_a_turn_is_left_out(tokenizer):
     found, out = encode(tokenizer, [EXCHANGE, odd], manner, max_length=10_000, where="M")
     assert [one.id for one in found] == ["a"]
     assert out == {"control_token": ["b"]}
+
+
+def test_another_token_that_ends_an_answer_is_not_trained_on_inside_one(tokenizer):
+    """An example is left out where any token that ends generation stands in its answer, not only the turn's own."""
+    manner = manner_of(tokenizer, [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|endoftext|>")], "M")
+    inside = Exchange(id="b", messages=EXCHANGE.messages, target="It is 42.<|endoftext|> Or 43.")
+    found, out = encode(tokenizer, [EXCHANGE, inside], manner, max_length=10_000, where="M")
+    assert ([one.id for one in found], out) == (["a"], {"control_token": ["b"]})
+
+
+def test_a_plan_hangs_on_no_date(folder, tmp_path):
+    """A template that writes the date gives one training, whatever the day: else it would not be gone on with."""
+    place = shutil.copytree(folder, tmp_path / "dated")
+    own = "{{- strftime_now('%d %b %Y') + '\\n' }}"
+    (place / "chat_template.jinja").write_text(own + (folder / "chat_template.jinja").read_text())
+    plan = sft.plan(str(place), [EXCHANGE], Recipe())
+    prompt = plan.examples[0].ids[: plan.examples[0].answer_from]
+    assert transformers.AutoTokenizer.from_pretrained(place).decode(prompt).startswith("26 Jul 2024\n<|im_start|>user")

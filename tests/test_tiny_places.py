@@ -30,7 +30,8 @@ def test_questions_are_those_of_the_world(tmp_path):
     ("path", "said"),
     [
         ("tiny:nowhere", "no split 'nowhere'"),
-        ("tiny:pool?size=0", "from 1 to"),
+        ("tiny:pool?size=0", "from 1 to 1,000,000"),
+        ("tiny:pool?size=1e300", "from 1 to 1,000,000"),
         ("tiny:pool?size=many", "size is a number, not 'many'"),
         ("tiny:pool?size=1.5", "size is a whole number"),
         ("tiny:pool?length=3", "no 'length'. There are: size, seed"),

@@ -15,10 +15,12 @@ import pytest
 
 import gradatim as gr
 from cli_process import wait_until
+from gradatim.tiny.weights import folder as tiny_folder
 from gradatim.training import folder, sft
 from gradatim.training.order import arranged, split
 from gradatim.training.recipe import Exchange, Recipe
 from gradatim.types import Message
+from gradatim.work.gathering import resolved
 from pools import record_answers
 from tiny_lm import make_lm
 from train_world import quick, taught_library
@@ -449,3 +451,47 @@ def test_steps_take_the_place_of_epochs(base):
     assert max(counts) <= 3
     assert plan.id == sft.plan(str(base), exchanges, Recipe(steps=7, batch_size=2, epochs=9)).id
     assert plan.id != sft.plan(str(base), exchanges, Recipe(steps=6, batch_size=2)).id
+
+
+_LIMITED = """
+    import resource, signal, sys
+    from pathlib import Path
+    import gradatim as gr
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    settings = gr.TrainSettings(base=sys.argv[2], out=sys.argv[3], epochs=1, batch_size=4)
+    with gr.Library(sys.argv[1], write=True) as library:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), int(sys.argv[4])))
+        try:
+            gr.train(library, "d", settings)
+        except gr.SetupError as error:
+            sys.exit(f"SETUP {error}")
+"""
+
+
+@pytest.mark.parametrize("share", [0.5, 1.5], ids=["weights", "optimiser"])
+def test_a_full_disk_is_one_sentence(tmp_path, taught, base, share):
+    """Weights or the optimiser's state that cannot be written end the training with what to do, and no model appears.
+
+    The optimiser's state is twice as large as the weights, so a limit of a file's size stops either.
+    """
+    shutil.copy(taught, tmp_path / "library.db")
+    limit = max(int((base / "model.safetensors").stat().st_size * share), 0)
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(_LIMITED), tmp_path / "library.db", base, tmp_path / "out", str(limit)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert ran.stderr.strip().splitlines()[-1].startswith(f"SETUP {tmp_path}"), ran.stderr
+    assert "could not be written" in ran.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_odd_names_and_the_tiny_world_can_be_trained_from_the_command_line(tmp_path):
+    """A folder with a star in its name is a folder, and `--base tiny:base` means the shipped model."""
+    assert folder.unfinished(tmp_path / "a**b", "id") == []
+    (tmp_path / ".a**b.other.partial").mkdir()
+    assert folder.unfinished(tmp_path / "a**b", "id") == [str(tmp_path / ".a**b.other.partial")]
+    config = gr.Config(train=gr.TrainSettings(base="tiny:base"))
+    assert resolved(config).base == str(tiny_folder("base"))

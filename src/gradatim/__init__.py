@@ -30,6 +30,7 @@ _HOMES = {
     "gradatim.stages.export": ("export", "ExportResult"),
     "gradatim.stages.evaluate": ("evaluate", "EvaluateResult"),
     "gradatim.stages.train": ("train", "TrainResult"),
+    "gradatim.stages.handoff": ("hand_off", "HandoffResult"),
     "gradatim.stages.report": ("report", "ReportResult"),
     "gradatim.pipeline": ("run",),
     "gradatim.planning": ("plan",),

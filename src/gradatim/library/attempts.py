@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from gradatim.errors import UsageError
 from gradatim.library.paging import paged
 from gradatim.library.questions import active, bounds
 from gradatim.library.text import pack
@@ -89,6 +90,22 @@ def find_setting(library: Library, id_: str) -> Setting | None:
 def find(library: Library, role: Role, model: str, sampling: str) -> Setting | None:
     """Return the setting of a model that was asked in this way, if the library has it."""
     return find_setting(library, content_id(role, model, sampling)[:10])
+
+
+def check_weights(library: Library, model: str, fingerprint: str) -> None:
+    """Raise `UsageError` where the newest answers under a model's name are of other weights in this process.
+
+    A server does not say which weights it runs, so what it answered is not looked at.
+    """
+    for (setting,) in library.all("SELECT pk FROM setting WHERE model = ?", (model,)):
+        newest = "SELECT server_model FROM attempt WHERE pk = (SELECT max(pk) FROM attempt WHERE setting = ?)"
+        before = str(library.value(newest, (setting,)) or "").rpartition(f"{model}@")
+        if before[1] and not before[0] and before[2] != fingerprint:
+            raise UsageError(
+                f"The library holds answers under the name {model!r} that other weights gave ({before[2]}; the folder "
+                f"now holds {fingerprint}), and they would be mixed. Put the old folder back, or give this model a "
+                'name of its own: model = "NAME" in its [models] table.'
+            )
 
 
 def settings(library: Library, role: Role | None = None) -> list[Setting]:

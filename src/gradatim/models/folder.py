@@ -133,6 +133,9 @@ def _fingerprint(path: Path, files: list[Path]) -> str:
     ):
         text = (path / name).read_bytes() if (path / name).is_file() else b""
         digest.update(hashlib.blake2b(text).digest())
+    # Samples of the weights can miss what adapters of a few layers changed; what `train` made says from what.
+    if (path / "training.json").is_file():
+        digest.update(str(_json(path / "training.json").get("id")).encode())
     for file in files:
         digest.update(file.name.encode() + hashlib.blake2b(_header(file)).digest())
         _sample(file, digest)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gradatim.errors import SetupError, UsageError
+from gradatim.templates import fix_day
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -96,6 +97,7 @@ def load(folder: ModelFolder, device: str, threads: int | None) -> Loaded:
         torch.set_num_threads(threads)
     with _no_bar():
         tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True, trust_remote_code=False)
+        fix_day(tokenizer)
         model, report = AutoModelForCausalLM.from_pretrained(
             folder.path,
             dtype="auto" if where.type == "cuda" else torch.float32,

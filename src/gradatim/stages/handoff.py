@@ -156,11 +156,12 @@ def _typical() -> Example:
 def _readme(order: Order, trainer: Trainer, chains: int, replayed: int) -> str:
     """Say what the folder is, how to start it, and what to look at."""
     recipe = order.recipe
+    length = f"{recipe.epochs} epochs, " if recipe.steps is None else ""
     long = {"llamafactory": "cut", "axolotl": "left out", "trl-accelerate": "trained on whole"}[trainer]
     offloaded = "; the optimiser is kept in main memory" if order.offloads() else ""
     text = f"""# Train {order.base} with {_VERSIONS[trainer]}
 
-{chains:,} chains and {replayed:,} of the model's own verified answers, {recipe.epochs} epochs, batch
+{chains:,} chains and {replayed:,} of the model's own verified answers, {length}batch
 {recipe.batch_size} on {order.gpus} cards: {order.steps():,} steps. The loss is on the answers only.
 
 Install `{_INSTALL[trainer]}` for the CUDA of your machine, then run `sh run.sh`.

@@ -8,6 +8,7 @@ ever taken for a model or for a checkpoint, and a training with other settings h
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -61,6 +62,10 @@ def read_base(path: str) -> Base:
     for name in ("config.json", *_TOKENIZER):
         if (folder / name).is_file():
             digest.update(name.encode() + hashlib.blake2b((folder / name).read_bytes()).digest())
+    made = (read_record(folder) or {}).get("id")
+    if isinstance(made, str):
+        # Samples can miss what adapters of a few layers changed; what our own trainings made is known by name.
+        digest.update(made.encode())
     for file in weights:
         digest.update(f"{file.name} {file.stat().st_size}".encode())
         _sample(file, digest)
@@ -122,7 +127,7 @@ def unfinished(out: Path, training: str) -> list[str]:
     """Return the folders of other trainings for the same place that were begun and not finished."""
     target = out.resolve()
     own = _partial(out, training)
-    return sorted(str(one) for one in target.parent.glob(f".{target.name}.*.partial") if one != own)
+    return sorted(str(one) for one in target.parent.glob(f".{glob.escape(target.name)}.*.partial") if one != own)
 
 
 def checkpoint(place: Path) -> tuple[Path, int] | None:

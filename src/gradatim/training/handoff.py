@@ -45,7 +45,14 @@ class Order:
 
     def steps(self) -> int:
         """Return the steps in all, as trainers count them: each epoch ends with a batch that may be short."""
+        if self.recipe.steps is not None:
+            return self.recipe.steps
         return -(-self.rows // self.recipe.batch_size) * self.recipe.epochs
+
+    def length(self, epochs: str) -> dict[str, Value]:
+        """Return how long to train: the recipe's steps, or else its epochs, by the trainer's word for these."""
+        steps = self.recipe.steps
+        return {epochs: self.recipe.epochs} if steps is None else {"max_steps": steps}
 
     def warmup(self) -> int:
         """Return the steps of the warm-up: a number, since the trainers differ in how they take a share."""
@@ -158,7 +165,7 @@ def _axolotl(order: Order) -> dict[str, str]:
         "deepspeed": "zero3.json",
         "micro_batch_size": recipe.micro_batch or 1,
         "gradient_accumulation_steps": order.accumulation(),
-        "num_epochs": recipe.epochs,
+        **order.length("num_epochs"),
         "learning_rate": recipe.learning_rate,
         "lr_scheduler": _schedule(recipe),
         "warmup_steps": order.warmup(),
@@ -228,7 +235,7 @@ def _common(order: Order) -> dict[str, Value]:
     """Return what LLaMA-Factory and TRL call alike, since both pass it to transformers."""
     recipe = order.recipe
     return {
-        "num_train_epochs": recipe.epochs,
+        **order.length("num_train_epochs"),
         "learning_rate": recipe.learning_rate,
         "warmup_steps": order.warmup(),
         "weight_decay": recipe.weight_decay,

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gradatim.errors import SetupError
+from gradatim.errors import GradatimError, SetupError
+from gradatim.templates import fix_day
 from gradatim.training import folder
 from gradatim.training.order import arranged, split
 from gradatim.training.template import encode, manner_of
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from gradatim.training.template import Encoded, Manner
 
 INSTALL = 'pip install "gradatim[train]"'
+_NOT_WRITTEN = ("PytorchStreamWriter", "inline_container", "os error", "No space left")
+"""In what torch and safetensors say where a file cannot be written."""
 _VERSION = "1"
 """Of what a training makes of the same settings and examples; part of its id."""
 
@@ -81,6 +84,7 @@ def plan(base: str, exchanges: Sequence[Exchange], recipe: Recipe) -> Plan:
     """Tokenise the examples and settle the order; reads no weights. Raises `UsageError`, `SetupError`."""
     found = folder.read_base(base)
     tokenizer, ends, context = tokenizer_of(found)
+    fix_day(tokenizer)
     manner = manner_of(tokenizer, ends, base)
     limit = min(recipe.max_length, context)
     examples, left_out = encode(tokenizer, exchanges, manner, max_length=limit, where=base)
@@ -158,12 +162,11 @@ def fit(plan: Plan, out: Path, watch: Watch) -> int:
             trainer.train(resume_from_checkpoint=str(before[0]) if before else None)
             _save(plan, trainer, place)
         except OSError as error:
-            raise SetupError(
-                f"{place} could not be written: {error.strerror or error}. Free some space and run the same command "
-                "again: it goes on from the last checkpoint."
-            ) from error
-        except RuntimeError as error:
-            raise _run_out(plan, error) or error from error
+            raise _unwritten(place, error.strerror or str(error)) from error
+        except GradatimError:
+            raise
+        except Exception as error:  # torch and safetensors have errors of their own for a disk that is full
+            raise _run_out(plan, place, error) or error from error
     return before[1] if before else 0
 
 
@@ -172,8 +175,19 @@ def finish(plan: Plan, out: Path, record: dict[str, Any]) -> None:
     folder.appear(folder.workplace(out, plan.id), out, {"id": plan.id, **record})
 
 
-def _run_out(plan: Plan, error: RuntimeError) -> SetupError | None:
-    if "out of memory" not in str(error).lower():
+def _unwritten(place: Path, why: str) -> SetupError:
+    return SetupError(
+        f"{place} could not be written: {why}. Free some space and run the same command again: it goes on from the "
+        "last checkpoint."
+    )
+
+
+def _run_out(plan: Plan, place: Path, error: Exception) -> SetupError | None:
+    """Return the error for a disk or a device that is full; None for any other."""
+    words = " ".join(str(error).split())
+    if type(error).__name__ == "SafetensorError" or any(said in words for said in _NOT_WRITTEN):
+        return _unwritten(place, words[:200])
+    if "out of memory" not in words.lower():
         return None
     size = plan.recipe.micro_batch or plan.recipe.batch_size
     return SetupError(

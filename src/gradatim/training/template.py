@@ -48,6 +48,8 @@ class Manner:
     ending: str
     """The text that ends an assistant's turn."""
     ending_id: int
+    ends: frozenset[int]
+    """All tokens that end an answer."""
     opening: str
     """The beginning of the answer's reasoning that the generation prompt itself has: `<think>` or nothing."""
     closes: bool
@@ -66,6 +68,7 @@ def manner_of(tokenizer: Any, ends: Iterable[int], where: str) -> Manner:
             f"{where} has no chat template, so nothing says how a question is put to it. Add chat_template.jinja to "
             "the folder (ChatML, say), or start from the instruct version of the model."
         )
+    ends = frozenset(ends)
     user = {"role": "user", "content": _QUESTION}
     prompt = _rendered(tokenizer, [user], where, prompt=True)
     plain = _rendered(tokenizer, [user, {"role": "assistant", "content": _ANSWER}], where)
@@ -75,7 +78,7 @@ def manner_of(tokenizer: Any, ends: Iterable[int], where: str) -> Manner:
                 f"{where}: its chat template loses the text of a message ({words!r} became {text[-80:]!r}). Put the "
                 "model's own chat_template.jinja into the folder."
             )
-    ending, ending_id = _ending(tokenizer, plain.rpartition(_ANSWER)[2], frozenset(ends), where)
+    ending, ending_id = _ending(tokenizer, plain.rpartition(_ANSWER)[2], ends, where)
     opening = _OPENING.search(prompt)
     target = f"<think>\n{_THOUGHT}\n</think>\n\n{_ANSWER}"
     whole = _rendered(tokenizer, [user, {"role": "assistant", "content": target}], where)
@@ -86,6 +89,7 @@ def manner_of(tokenizer: Any, ends: Iterable[int], where: str) -> Manner:
     return Manner(
         ending=ending,
         ending_id=ending_id,
+        ends=frozenset({ending_id, *ends}),
         opening=opening[0] if opening else "",
         closes=_CLOSED.search(prompt) is not None,
         keeps=keeps,
@@ -134,7 +138,7 @@ def encode(
 ) -> tuple[list[Encoded], dict[str, list[str]]]:
     """Return the examples as tokens, in their order, and for each reason the ids of those left out.
 
-    `too_long`: over `max_length` tokens. `control_token`: a text holds what the tokenizer takes for the end of a turn.
+    `too_long`: over `max_length` tokens. `control_token`: an answer holds what the tokenizer takes for its end.
     `no_reasoning`: the template begins every answer with `<think>`, and this one has none.
     """
     found: list[Encoded] = []
@@ -160,7 +164,7 @@ def encode(
 
 
 def _unfit(asked: list[int], answer: list[int], manner: Manner, max_length: int) -> str:
-    if answer.count(manner.ending_id) != 1 or answer[-1] != manner.ending_id:
+    if answer[-1] != manner.ending_id or not manner.ends.isdisjoint(answer[:-1]):
         return "control_token"
     return "too_long" if len(asked) + len(answer) > max_length else ""
 

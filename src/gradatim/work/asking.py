@@ -10,7 +10,7 @@ import hashlib
 import time
 from typing import TYPE_CHECKING
 
-from gradatim.library.attempts import NewAttempt, NewFault, write
+from gradatim.library.attempts import NewAttempt, NewFault, check_weights, write
 from gradatim.library.journal import Journal
 from gradatim.models.engine import Engine
 from gradatim.progress import Tick, Ticker
@@ -76,7 +76,12 @@ class Asking:
         watch: Callable[[EngineStats], Tick],
         progress: Progress,
     ) -> EngineStats:
-        """Ask everything the feed gives; every answer is committed before this returns or raises."""
+        """Ask everything the feed gives; every answer is committed before this returns or raises.
+
+        Raises `UsageError` where the library holds answers of other weights under the model's name.
+        """
+        if fingerprint := getattr(self._model, "fingerprint", ""):
+            check_weights(self._library, self._model.name, fingerprint)
         journal: Journal[NewAttempt | NewFault] = Journal(self._library, write, self._committed)
         engine = Engine(
             self._model,

@@ -12,6 +12,7 @@ import msgspec
 
 from gradatim.errors import UsageError
 from gradatim.library import draws, trainings
+from gradatim.tiny.weights import named
 from gradatim.types import Sampling
 from gradatim.work import chains
 from gradatim.work.replaying import replayed
@@ -80,7 +81,7 @@ def resolved(config: Config) -> TrainSettings:
     """Return `[train]` with the folder of the model that it names. Raises `UsageError` where there is none."""
     settings = config.train
     if settings.base is not None:
-        return settings
+        return msgspec.structs.replace(settings, base=named(settings.base))
     chosen = config.models.get(settings.model)
     path = getattr(chosen, "path", None)
     if chosen is None or path is None:
