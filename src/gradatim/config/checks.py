@@ -129,6 +129,10 @@ def _check_compare(compare: CompareSettings, wrong: _Wrong) -> None:
     for key, values in lists.items():
         if not values or len(set(values)) < len(values):
             raise wrong("compare", key, "it takes one or more, and none twice")
+    if len({f"{share:g}" for share in compare.replay}) < len(compare.replay):
+        raise wrong("compare", "replay", "models are named by it, with six digits: two of these would have one name")
+    if "/" in compare.name or "\\" in compare.name:
+        raise wrong("compare", "name", "folders of trained models are named by it, so it may hold no slash")
     for key, arm in (*(("arms", arm) for arm in compare.arms), ("baseline", compare.baseline)):
         if arm not in ARMS:
             near = "".join(f"; did you mean {one!r}?" for one in difflib.get_close_matches(arm, ARMS, n=1))
