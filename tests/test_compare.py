@@ -22,7 +22,7 @@ from gradatim.comparing.compare import CompareResult, compare, prepare
 from gradatim.comparing.plot import svg
 from gradatim.comparing.trials import made_from, trials
 from gradatim.config import load
-from gradatim.errors import UsageError
+from gradatim.errors import GradatimError, UsageError
 from gradatim.library import draws
 from gradatim.library.absorbing import absorb, copy
 from gradatim.method.comparison import Score, table
@@ -324,6 +324,16 @@ def test_a_killed_comparison_goes_on(prepared, compared, tmp_path):
 def _trained(folder):
     with closing(sqlite3.connect(f"file:{folder / 'library.db'}?mode=ro", uri=True, timeout=30)) as connection:
         return connection.execute("SELECT count(*) FROM training").fetchone()[0]
+
+
+def test_a_base_model_that_cannot_answer_all_ends_the_comparison(prepared, tmp_path):
+    """Where test questions do not fit the model, the base is not scored on the others, and nothing is trained."""
+    moved_to(prepared, tmp_path)
+    config = settings(tmp_path)
+    asked = msgspec.structs.replace(config.evaluate, system="very long " * 2000)
+    with pytest.raises(GradatimError, match="40 answers of tiny-base to test are missing or not judged"):
+        compare(msgspec.structs.replace(config, evaluate=asked))
+    assert _trained(tmp_path) == 0
 
 
 def _wait(condition, process):
