@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gradatim.comparing.compare import CompareResult
 
 
-@click.command(short_help="Ways to choose questions, trained at equal budgets and held against random.")
+@click.command(short_help="Train on different choices, and compare.")
 @click.argument("recipe", required=False)
 @click.option("--jobs", type=int, help="Trainings at a time, each in a process of its own.")
 @click.option("--seeds", type=int, help="So many seeds: 0, 1, 2, ...")
