@@ -47,8 +47,9 @@ class _Stages(click.Group):
 def cli(context: click.Context, config_path: str | None, library_path: str | None) -> None:
     """Find out what your model cannot solve yet, and turn that into the chains of thought that teach it most.
 
-    The stages, in their order: ingest, attempt, verify, grade, sample, teach, curate, export; `run` does them all. Then
-    train, evaluate, report. Results go to stdout, everything else to stderr. Every stage does what is missing, so a rerun is a resume.
+    The stages, in their order: ingest, attempt, verify, grade, sample, teach, curate, export; `run` does them all.
+    Then come train, evaluate and report. Results go to stdout, everything else to stderr. Every stage does what is
+    missing, so a rerun is a resume.
     """
     context.obj = Start(config_path=config_path, library_path=library_path)
 
