@@ -28,20 +28,27 @@ def asked(count, seed=5):
     return list(islice(world.questions("pool", seed=seed), count))
 
 
-def greedy(name, questions):
-    """Answer with transformers' own `generate`, and tell which answers are right."""
+@pytest.fixture(scope="module")
+def greedy():
+    """What both base models answer to 400 questions by transformers' own `generate`, and which of it is right."""
     import torch
 
-    torch.set_num_threads(1)
-    model, tokenizer = loaded(name)
-    tokenizer.padding_side = "left"
+    questions, texts = asked(400), {}
     chats = [[{"role": "user", "content": one.prompt}] for one in questions]
-    inputs = tokenizer.apply_chat_template(
-        chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
-    )
-    out = model.generate(**inputs, max_new_tokens=128, do_sample=False)
-    texts = tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :])
-    return [f"\\boxed{{{one.reference}}}" in text for one, text in zip(questions, texts, strict=True)]
+    for name in ("base", "second"):
+        model, tokenizer = loaded(name)
+        tokenizer.padding_side = "left"
+        inputs = tokenizer.apply_chat_template(
+            chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+        )
+        with torch.inference_mode():
+            out = model.generate(**inputs, max_new_tokens=128, do_sample=False)
+        texts[name] = tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :])
+    right = {
+        name: [f"\\boxed{{{one.reference}}}" in text for one, text in zip(questions, found, strict=True)]
+        for name, found in texts.items()
+    }
+    return questions, texts, right
 
 
 def test_all_three_are_at_most_four_megabytes():
@@ -72,16 +79,31 @@ def test_a_chat_keeps_the_reasoning():
 
 
 @pytest.mark.slow
-def test_the_base_models_are_partly_competent_and_in_different_places():
+def test_the_base_models_are_partly_competent_and_in_different_places(greedy):
     """The base model solves 50 to 65 % of the pool; both are as good as their figures say and fail elsewhere."""
-    questions = asked(900)
-    right = {name: greedy(name, questions) for name in ("base", "second")}
+    _, _, right = greedy
     share = {name: sum(found) / len(found) for name, found in right.items()}
     assert 0.50 <= share["base"] <= 0.65
     for name, found in share.items():
-        assert abs(found - FIGURES[name]["accuracy"]) < 0.05
-    differ = sum(a != b for a, b in zip(right["base"], right["second"], strict=True)) / len(questions)
+        assert abs(found - FIGURES[name]["accuracy"]) < 0.07
+    differ = sum(a != b for a, b in zip(right["base"], right["second"], strict=True)) / len(right["base"])
     assert differ > 0.2
+
+
+@pytest.mark.slow
+def test_the_prm_tells_right_answers_from_wrong_ones(greedy):
+    """Through Gradatim's own adapter, a right answer's mean step score is above a wrong one's in over 85 % of pairs."""
+    questions, texts, right = greedy
+    solutions = [
+        Solution(key=key, prompt=one.prompt, answer=text.partition("</think>")[0].removeprefix("<think>"))
+        for key, (one, text) in enumerate(zip(questions, texts["base"], strict=True))
+    ]
+    scores = dict(QwenLocalPRM(path=folder("prm"), device="cpu").score(solutions))
+    means = [sum(scores[key].scores) / len(scores[key].scores) for key in range(len(solutions))]
+    good = [mean for mean, outcome in zip(means, right["base"], strict=True) if outcome]
+    bad = [mean for mean, outcome in zip(means, right["base"], strict=True) if not outcome]
+    above = sum(a > b for a in good for b in bad) / (len(good) * len(bad))
+    assert above > 0.85
 
 
 def test_competence_goes_from_nearly_always_to_nearly_never():
@@ -90,23 +112,6 @@ def test_competence_goes_from_nearly_always_to_nearly_never():
     assert len(shares) == 5 * len(FAMILIES)
     assert min(shares) <= 0.1
     assert max(shares) >= 0.95
-
-
-def test_the_prm_scores_right_steps_above_wrong_ones():
-    """Through Gradatim's own adapter, the world's own solutions score above ones with a step spoilt."""
-    questions = [one for one in asked(400) if len(one.steps) > 2]
-    solutions = []
-    for key, one in enumerate(questions):
-        spoilt = [*one.steps[:1], *(step[:-1] + str((int(step[-1]) + 3) % 10) for step in one.steps[1:])]
-        solutions += [
-            Solution(key=2 * key, prompt=one.prompt, answer="\n".join(one.steps)),
-            Solution(key=2 * key + 1, prompt=one.prompt, answer="\n".join(spoilt)),
-        ]
-    scores = dict(QwenLocalPRM(path=folder("prm"), device="cpu").score(solutions))
-    means = {key: sum(found.scores) / len(found.scores) for key, found in scores.items()}
-    above = [means[2 * key] > means[2 * key + 1] for key in range(len(questions))]
-    assert len(means) == len(solutions)
-    assert sum(above) / len(above) > 0.8
 
 
 def test_the_prm_knows_what_the_base_model_gets_right():
