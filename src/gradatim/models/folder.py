@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradatim.errors import SetupError
+from gradatim.weights import sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_SAMPLES = 16
-_SAMPLE_BYTES = 4096
 _LARGEST_HEADER = 100_000_000
 """Bytes: the format's own limit."""
 
@@ -138,7 +137,7 @@ def _fingerprint(path: Path, files: list[Path]) -> str:
         digest.update(str(_json(path / "training.json").get("id")).encode())
     for file in files:
         digest.update(file.name.encode() + hashlib.blake2b(_header(file)).digest())
-        _sample(file, digest)
+        sample(file, digest)
     return digest.hexdigest()
 
 
@@ -159,12 +158,3 @@ def _header(file: Path) -> bytes:
     if size != 8 + length + end:
         raise SetupError(f"{file}: cut short, or longer than its header says; fetch it again")
     return header
-
-
-def _sample(file: Path, digest: hashlib.blake2b) -> None:
-    """Add to the digest a few blocks spread over the file: two trainings of one model differ in nothing else."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        for part in range(_SAMPLES):
-            stream.seek(max(0, size - _SAMPLE_BYTES) * part // (_SAMPLES - 1))
-            digest.update(stream.read(_SAMPLE_BYTES))

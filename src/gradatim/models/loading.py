@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from gradatim.errors import SetupError, UsageError
+from gradatim.errors import SetupError
 from gradatim.templates import fix_day
+from gradatim.weights import device_of, no_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from gradatim.models.folder import ModelFolder
     from gradatim.types import Message
@@ -68,24 +68,6 @@ class Loaded:
             self.torch.set_num_threads(self._threads_before)
 
 
-def device_of(name: str) -> Any:
-    """Return torch's device. Raises `UsageError` for a word that names none, `SetupError` for one that is not here."""
-    import torch  # noqa: PLC0415 - optional, and seconds to import
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"device is {name!r}; auto, cpu, cuda, cuda:N or mps was expected") from error
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, False) or (
-        device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
-    ):
-        raise SetupError(f"device {name!r} is not there on this machine; set device to 'auto' or 'cpu'")
-    return device
-
-
 def load(folder: ModelFolder, device: str, threads: int | None) -> Loaded:
     """Load the model that a folder holds. Raises `SetupError`, and whatever transformers raises."""
     import torch  # noqa: PLC0415 - optional, and seconds to import
@@ -95,7 +77,7 @@ def load(folder: ModelFolder, device: str, threads: int | None) -> Loaded:
     threads_before = torch.get_num_threads() if threads is not None else None
     if threads is not None:
         torch.set_num_threads(threads)
-    with _no_bar():
+    with no_bar():
         tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True, trust_remote_code=False)
         fix_day(tokenizer)
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -129,17 +111,3 @@ def _ends(folder: ModelFolder, model: Any, tokenizer: Any) -> frozenset[int]:
 def _whole(text: str) -> str:
     """Return a text that a tokenizer takes: half a surrogate pair becomes a question mark."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-@contextmanager
-def _no_bar() -> Iterator[None]:
-    """Keep transformers from drawing a bar: stderr may be a file, and bars are the command line's to draw."""
-    from transformers.utils import logging  # noqa: PLC0415 - optional
-
-    drawn = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if drawn:
-            logging.enable_progress_bar()

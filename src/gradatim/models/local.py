@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from gradatim.errors import SetupError, UsageError
 from gradatim.models.batches import Batches
 from gradatim.models.folder import read_folder
-from gradatim.models.loading import device_of
+from gradatim.weights import device_of
 
 if TYPE_CHECKING:
     from gradatim.types import Reply, Request

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatim.errors import SetupError
+from gradatim.weights import sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +25,6 @@ UNUSED = ("lm_head.weight",)
 """In the published checkpoint (its four shards are 15.25 GB, 1.09 GB more than the backbone and the head) and read by
 nothing that scores."""
 
-_SAMPLES = 16
-_SAMPLE_BYTES = 4096
 
 Shape = tuple[int, ...]
 
@@ -61,7 +60,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         header = _header(file)
         shapes.update(_shapes(file, header))
         digest.update(file.name.encode() + hashlib.blake2b(header).digest())
-        _sample(file, digest)
+        sample(file, digest)
     context = config.get("max_position_embeddings")
     if not isinstance(context, int) or context < 1:
         raise SetupError(
@@ -152,15 +151,6 @@ def _shapes(file: Path, header: bytes) -> dict[str, Shape]:
     if file.stat().st_size != 8 + len(header) + end:
         raise SetupError(f"{file}: cut short, or longer than its header says; fetch it again")
     return shapes
-
-
-def _sample(file: Path, digest: hashlib.blake2b) -> None:
-    """Add to the digest a few blocks spread over the file: two trainings of one model differ in nothing else."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        for part in range(_SAMPLES):
-            stream.seek(max(0, size - _SAMPLE_BYTES) * part // (_SAMPLES - 1))
-            digest.update(stream.read(_SAMPLE_BYTES))
 
 
 def _some(names: list[str]) -> str:

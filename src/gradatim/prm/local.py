@@ -7,7 +7,6 @@ No code from the checkpoint is run: the published folder brings some, and it bre
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,6 +16,7 @@ from gradatim.errors import SetupError, UsageError
 from gradatim.prm.checkpoint import UNUSED, Checkpoint, check_tensors, read_checkpoint
 from gradatim.prm.qwen import STEP_TAG, TURN_TOKENS, Prepared, prepare, refusal, scored, version_of
 from gradatim.types import Boundary, Fault, StepScores
+from gradatim.weights import device_of, no_bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -60,7 +60,7 @@ class QwenLocalPRM:
                 "its scores beyond that mean nothing"
             )
         self._torch = _torch()
-        self._device = _device(self._torch, device)
+        self._device = device_of(device)
         self._dtype = self._torch.bfloat16 if self._device.type == "cuda" else self._torch.float32
         self._checkpoint = checkpoint
         self._batch_tokens = batch_tokens
@@ -184,21 +184,6 @@ def _torch() -> Any:
     return torch
 
 
-def _device(torch: Any, name: str) -> Any:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"device is {name!r}; auto, cpu, cuda, cuda:N or mps was expected") from error
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, False) or (
-        device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
-    ):
-        raise SetupError(f"device {name!r} is not there on this machine; set device to 'auto' or 'cpu'")
-    return device
-
-
 def _load_tokenizer(path: Path) -> Any:
     """Return the tokenizer just as its file describes it, once it is sure to know the format's control tokens."""
     from tokenizers import Tokenizer  # noqa: PLC0415 - comes with transformers
@@ -240,7 +225,7 @@ def _load_model(checkpoint: Checkpoint, dtype: Any) -> Any:
     with torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in Scorer(config).state_dict().items()}
     check_tensors(checkpoint, expected)
-    with _no_bar():
+    with no_bar():
         model, report = Scorer.from_pretrained(
             checkpoint.path,
             config=config,
@@ -254,17 +239,3 @@ def _load_model(checkpoint: Checkpoint, dtype: Any) -> Any:
     if wrong:
         raise SetupError(f"{checkpoint.path}: transformers did not load {', '.join(wrong[:3])}; upgrade transformers")
     return model
-
-
-@contextmanager
-def _no_bar() -> Iterator[None]:
-    """Keep transformers from drawing a bar: stderr may be a file, and bars are the command line's to draw."""
-    from transformers.utils import logging  # noqa: PLC0415 - optional
-
-    drawn = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if drawn:
-            logging.enable_progress_bar()
