@@ -9,6 +9,7 @@ import hashlib
 import json
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradatim.errors import SetupError
@@ -16,7 +17,6 @@ from gradatim.weights import sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 _LARGEST_HEADER = 100_000_000
 """Bytes: the format's own limit."""
@@ -114,7 +114,8 @@ def _weight_files(path: Path) -> list[Path]:
             raise SetupError(f"{index}: not an index of weight files; fetch the folder again") from error
     else:
         names = ["model.safetensors"]
-    files = [path / str(name) for name in names]
+    # `Path(name).name`: an index names files beside itself, and nothing elsewhere on the machine.
+    files = [path / Path(str(name)).name for name in names]
     for file in files:
         if not file.is_file():
             raise SetupError(f"{path}: there is no {file.name}; fetch the folder again, complete, with its safetensors")
