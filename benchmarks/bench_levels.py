@@ -1,10 +1,10 @@
 """Do levels mean something? Grades of the tiny base model against 16 fresh answers to the same questions.
 
-    python benchmarks/bench_levels.py [--questions 1500] [--seed 0]
+    python benchmarks/bench_levels.py [--questions 1000] [--seed 0]
 
 Both rules: `paper` (one greedy answer, PRM mean, quintiles) and `rate` (eight sampled answers). The pass rate of fresh
 samples must fall from level to level, 0 to 5; beside it stands the rank correlation over questions. And adaptivity: how
-many questions the second base model puts on another level. Takes about six minutes of one core. Exits with 1 where a
+many questions the second base model puts on another level. Takes about four minutes of one core. Exits with 1 where a
 pass rate does not fall.
 """
 
@@ -35,7 +35,7 @@ SAMPLED = "base, eight samples"
 def main() -> int:
     """Grade by both rules, answer afresh, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=1500)
+    parser.add_argument("--questions", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place, gr.Library(Path(place) / "library.db", write=True) as library:
@@ -45,9 +45,9 @@ def main() -> int:
         gr.ingest(library, gr.IngestSettings(path=str(pool)))
         _attempts(library)
         gr.verify(library)
-        prm = gr.QwenLocalPRM(path=folder("prm"), device="cpu", text="thinking")
+        prm = gr.QwenLocalPRM(path=folder("prm"), device="cpu")
         paper = gr.GradeSettings(rule="paper", cuts="quintiles")
-        graded = {name: gr.grade(library, paper, prm=prm, model=name)[0].grading for name in ("base", "second")}
+        graded = {name: gr.grade(library, paper, prm=prm, model=name, text="thinking")[0].grading for name in ("base", "second")}
         graded[SAMPLED] = gr.grade(library, gr.GradeSettings(rule="rate"), model=SAMPLED)[0].grading
         print(f"{options.questions:,} questions, {FRESH} fresh answers to each at temperature 1")
         fell = [_table(library, rule, graded[name]) for rule, name in (("paper", "base"), ("rate", SAMPLED))]
