@@ -47,7 +47,9 @@ def main() -> int:
         gr.verify(library)
         prm = gr.QwenLocalPRM(path=folder("prm"), device="cpu")
         paper = gr.GradeSettings(rule="paper", cuts="quintiles")
-        graded = {name: gr.grade(library, paper, prm=prm, model=name, text="thinking")[0].grading for name in ("base", "second")}
+        graded = {}
+        for name in ("base", "second"):
+            graded[name] = gr.grade(library, paper, prm=prm, model=name, text="thinking")[0].grading
         graded[SAMPLED] = gr.grade(library, gr.GradeSettings(rule="rate"), model=SAMPLED)[0].grading
         print(f"{options.questions:,} questions, {FRESH} fresh answers to each at temperature 1")
         fell = [_table(library, rule, graded[name]) for rule, name in (("paper", "base"), ("rate", SAMPLED))]
