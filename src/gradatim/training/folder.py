@@ -8,6 +8,7 @@ ever taken for a model or for a checkpoint, and a training with other settings h
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -26,6 +27,8 @@ _MARK = "complete"
 _WHOLE, _SAMPLE = 64 * 2**20, 2**20
 """A weight file up to this size is hashed whole, a larger one by samples of this size, evenly spread."""
 _SAMPLES = 16
+_NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+"""What a file system answers that has no such thing."""
 _KEPT = 2
 """Checkpoints that are kept: the newest, and the one before."""
 _TOKENIZER = (
@@ -199,11 +202,16 @@ def clear(out: Path, training: str) -> None:
 
 
 def sync(folder: Path, *, files: bool = True) -> None:
-    """Make a folder's files and names durable, where the file system can."""
+    """Make a folder's files and names durable. Raises `OSError` where that failed: a full disk may say so only here.
+
+    A file system that cannot do it at all (some network ones, for folders) is taken as it is.
+    """
     for path in (*(one for one in folder.rglob("*") if files and one.is_file()), folder):
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            with contextlib.suppress(OSError):
-                os.fsync(descriptor)
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NO_FSYNC:
+                raise
         finally:
             os.close(descriptor)
