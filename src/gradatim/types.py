@@ -20,6 +20,7 @@ class Domain(StrEnum):
 
     MATH = "math"
     CHOICE = "choice"
+    CODE = "code"
 
 
 class Role(StrEnum):
@@ -66,13 +67,16 @@ class Question:
     domain: Domain
     prompt: str
     reference: str
-    """The reference answer: mathematical text, or for `choice` the letter of the right option."""
+    """The reference answer: mathematical text; for `choice` the letter of the right option; for `code` a word that
+    names its tests."""
     solution: str = ""
     """A worked solution, where the source has one; never shown to a model."""
     source: str = ""
     """Where it was read: `pool.jsonl:12`."""
     extra: str = "{}"
     """The source's other columns, as a JSON object."""
+    tests: str = ""
+    """For `code`: the tests, as `suite.Suite.encoded` writes them."""
 
     @staticmethod
     def make_id(domain: Domain, prompt: str) -> str:
@@ -171,7 +175,13 @@ class Verdict:
     answer: str = ""
     """The text that was compared with the reference."""
     found_by: str = ""
-    """How the answer was found: `box`, `hash`, `phrase`, `whole`; empty when none was."""
+    """How the answer was found: `box`, `hash`, `phrase`, `fence`, `whole`; empty when none was."""
+    passed: int | None = None
+    """For `code`: how many tests the program passed; None where none could be run."""
+    total: int | None = None
+    """For `code`: of how many."""
+    detail: str = ""
+    """For `code`: a JSON object with the first failing test, time, memory and the sandbox; see docs/formats.md."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

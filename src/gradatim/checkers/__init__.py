@@ -20,6 +20,8 @@ class Item:
     answer: str
     """The model's whole answer, without its reasoning."""
     reference: str
+    tests: str = ""
+    """Of a code question: its tests as the library keeps them."""
 
 
 class Checker(Protocol):

@@ -7,6 +7,7 @@ from gradatim.config.loading import load, parse, updated
 from gradatim.config.settings import (
     AttemptSettings,
     BudgetSettings,
+    CodeSettings,
     CompareSettings,
     Config,
     CurateSettings,
@@ -28,6 +29,7 @@ __all__ = [
     "COMMAND_LINE",
     "AttemptSettings",
     "BudgetSettings",
+    "CodeSettings",
     "CompareSettings",
     "Config",
     "CurateSettings",

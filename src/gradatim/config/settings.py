@@ -28,8 +28,8 @@ class IngestSettings(Settings, frozen=True):
     """The set that the questions go into."""
     purpose: Literal["pool", "eval"] = "pool"
     """`pool`: to be drawn from. `eval`: never drawn; pools are checked against it."""
-    domain: Literal["math", "choice"] = "math"
-    """What decides an answer. A recognised choice data set is `choice` whatever stands here."""
+    domain: Literal["math", "choice", "code"] = "math"
+    """What decides an answer. A recognised set of choice or code questions is that, whatever stands here."""
     format: str | None = None
     """`jsonl`, `json`, `csv`, `tsv`, `parquet` or `hf`; None: the name tells, or the first bytes."""
     split: str | None = None
@@ -145,6 +145,27 @@ class AttemptSettings(Asking, frozen=True):
     """Ask at most so many questions in this run."""
 
 
+class CodeSettings(Settings, frozen=True):
+    """`[verify.code]`: how programs are taken from answers, run and judged."""
+
+    sandbox: Literal["default", "strict", "limits"] = "default"
+    """`strict`: fresh namespaces per program besides. `limits`: resource limits alone, for programs that you trust."""
+    program: Literal["last_fence", "first_fence", "longest_fence", "whole"] = "last_fence"
+    """Which text of an answer is the program: a complete fenced block, or all of it."""
+    stop: Literal["never", "first_failure"] = "never"
+    """`first_failure` is quicker, and then the share of tests passed is not known of a wrong program."""
+    seconds: float = 6.0
+    """Per test; a question's own limit comes before it."""
+    total_seconds: float = 60.0
+    """Of all tests of one program together; tests that there is no time for count as failed."""
+    memory_mb: int = 1024
+    """Per test; a question's own limit comes before it."""
+    output_kb: int = 16384
+    """What a program may write to stdout, in KiB."""
+    workers: int | None = None
+    """Programs at a time. None: one per core."""
+
+
 class VerifySettings(Settings, frozen=True):
     """`[verify]`: limits of the checkers' worker processes."""
 
@@ -154,6 +175,7 @@ class VerifySettings(Settings, frozen=True):
     """Address space of one worker process, in MiB."""
     workers: int = 1
     """Processes for symbolic work; what is decided exactly needs none."""
+    code: CodeSettings = CodeSettings()
 
 
 class PrmSettings(Settings, frozen=True):
@@ -188,6 +210,8 @@ class GradeSettings(Settings, frozen=True):
     """`paper`: the first decided attempt and its PRM mean. `rate`: the pass rate of all of them."""
     cuts: list[float] | Literal["quintiles"] | None = None
     """None: the rule's default. `quintiles` (paper rule): five levels of equal size among the wrong answers."""
+    code_scores: Literal["tests", "prm"] = "tests"
+    """What takes the part of the PRM's mean for a wrong program: the share of tests it passed, or the PRM's."""
 
 
 class SampleSettings(Settings, frozen=True):
