@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradatim.library.attempts import key_bounds, settings
-from gradatim.library.paging import paged
+from gradatim.library.paging import PAGE, paged
 from gradatim.library.text import pack, unpack
 from gradatim.reasoning import split_reasoning
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gradatim.library.attempts import Setting
     from gradatim.library.store import Library
@@ -161,9 +162,35 @@ def unscored(library: Library, setting: Setting, prm: int) -> Iterator[Unscored]
         "AND a.pk > ? AND a.pk <= ? ORDER BY a.pk"
     )
     rows = paged(library, sql, (setting.pk, prm), key_bounds(library, [setting.pk]))
-    for pk, question, prompt, content, reasoning in rows:
-        thinking, answer = split_reasoning(unpack(content), unpack(reasoning))
-        yield Unscored(pk=pk, question=question, prompt=unpack(prompt), thinking=thinking, answer=answer)
+    for row in rows:
+        yield _unscored(*row)
+
+
+def count_unscored(library: Library, setting: Setting, prm: int) -> int:
+    """Count the attempts that `unscored` gives."""
+    sql = (
+        "SELECT count(*) FROM attempt a WHERE a.setting = ? AND (SELECT outcome FROM verdict v WHERE v.attempt = a.pk "
+        "ORDER BY v.checker DESC LIMIT 1) = 'wrong' AND NOT EXISTS (SELECT 1 FROM score x "
+        "WHERE x.attempt = a.pk AND x.prm = ?)"
+    )
+    return int(library.value(sql, (setting.pk, prm)))
+
+
+def to_score(library: Library, pks: Iterable[int]) -> Iterator[Unscored]:
+    """Give these attempts, right or wrong, as they are to be scored; a page at a time."""
+    sql = (
+        "SELECT a.pk, a.question, p.prompt, t.content, t.reasoning FROM attempt a JOIN question_text p "
+        "ON p.question = a.question JOIN attempt_text t ON t.attempt = a.pk WHERE a.pk IN ({marks})"
+    )
+    waiting = iter(pks)
+    while page := list(itertools.islice(waiting, PAGE)):
+        for row in library.all(sql.format(marks=",".join("?" * len(page))), page):
+            yield _unscored(*row)
+
+
+def _unscored(pk: int, question: int, prompt: str | bytes, content: str | bytes, reasoning: str | bytes) -> Unscored:
+    thinking, answer = split_reasoning(unpack(content), unpack(reasoning))
+    return Unscored(pk=pk, question=question, prompt=unpack(prompt), thinking=thinking, answer=answer)
 
 
 def write_scores(connection: sqlite3.Connection, attempt: int, prm: int, scores: StepScores) -> None:

@@ -205,12 +205,15 @@ class Bin:
 def binned(points: Sequence[Point], bins: int = 10) -> list[Bin]:
     """Return the points in `bins` groups of equal size by score, lowest first; equal scores stay together."""
     ranked = sorted(points, key=lambda one: one.score)
-    edges = sorted({round(len(ranked) * number / bins) for number in range(bins + 1)})
-    for at, edge in enumerate(edges):
-        while 0 < edge < len(ranked) and ranked[edge].score == ranked[edge - 1].score:
-            edge += 1
-        edges[at] = edge
-    return [_bin(ranked[start:end]) for start, end in pairwise(sorted(set(edges))) if start < end]
+    edges = {_past_ties(ranked, round(len(ranked) * number / bins)) for number in range(bins + 1)}
+    return [_bin(ranked[start:end]) for start, end in pairwise(sorted(edges))]
+
+
+def _past_ties(ranked: Sequence[Point], edge: int) -> int:
+    """Return the first place from `edge` on that parts two different scores."""
+    while 0 < edge < len(ranked) and ranked[edge].score == ranked[edge - 1].score:
+        edge += 1
+    return edge
 
 
 def by_level(points: Sequence[Point], cuts: Sequence[float]) -> list[Bin | None]:

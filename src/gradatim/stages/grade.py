@@ -7,31 +7,25 @@ derived from them, so another rule or other cuts call no model.
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from gradatim.config import GradeSettings
 from gradatim.errors import UsageError
 from gradatim.library import attempts, grades, verdicts
-from gradatim.library.attempts import NewFault
 from gradatim.method.levels import Evidence, NoLevel, PaperRule, RateRule, quantile_cuts, reachable_levels
 from gradatim.method.levels import grade as level_of
-from gradatim.prm import Solution
 from gradatim.progress import Progress, Tick, silent
-from gradatim.types import Fault, Outcome, Role, StepScores
+from gradatim.types import Outcome, Role
+from gradatim.work.scoring import Reader, Scored, Scoring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gradatim.library.attempts import Setting
     from gradatim.library.grades import AttemptEvidence, GradingRow
     from gradatim.library.store import Library, Row
-    from gradatim.library.verdicts import Unscored
     from gradatim.prm import PRM
 
-_BATCH = 200
 _GRADES = 5000
 
 
@@ -99,37 +93,15 @@ def grade(
         )
     if library.value("SELECT 1 FROM verdict LIMIT 1") is None:
         raise UsageError("No attempt has a verdict yet. Run first: gradatim verify")
-    reader = None if prm is None else _Reader(prm=prm, text=text)
+    reader = None if prm is None else Reader(prm=prm, text=text)
     return [_grade_setting(library, setting, settings, reader, progress) for setting in chosen]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reader:
-    """A PRM, and what it is given to read."""
-
-    prm: PRM
-    text: str
-
-    @property
-    def version(self) -> str:
-        """The PRM's version; with what it reads, where that is not the answer."""
-        return self.prm.version if self.text == "answer" else f"{self.prm.version};text={self.text}"
-
-    def solution(self, one: Unscored) -> Solution:
-        """Return what is to be scored of an attempt."""
-        thought = self.text == "thinking" and one.thinking.strip()
-        return Solution(key=one.pk, prompt=one.prompt, answer=one.thinking if thought else one.answer)
-
-
 def _grade_setting(
-    library: Library, setting: Setting, settings: GradeSettings, reader: _Reader | None, progress: Progress
+    library: Library, setting: Setting, settings: GradeSettings, reader: Reader | None, progress: Progress
 ) -> GradeResult:
-    done = _Scored()
-    if reader is None:
-        prm_pk = _known_prm(library, setting)
-    else:
-        prm_pk = verdicts.ensure_prm(library, reader.prm.name, reader.version)
-        _score(library, setting, reader, prm_pk, done, progress)
+    done = Scored() if reader is None else _score(library, setting, reader, progress)
+    prm_pk = _known_prm(library, setting) if reader is None else reader.key(library)
     if prm_pk is None and settings.rule == "paper":
         _check_scored(library, setting)
     rule = _rule(library, setting, settings, prm_pk)
@@ -180,73 +152,11 @@ def _check_scored(library: Library, setting: Setting) -> None:
         )
 
 
-@dataclass(slots=True)
-class _Scored:
-    """What the PRM did in this run."""
-
-    scored: int = 0
-    unscored: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
-
-    def count(self, result: StepScores | Fault) -> None:
-        """Count one result."""
-        if isinstance(result, Fault):
-            self.faults[result.reason] += 1
-        elif result.reason:
-            self.unscored[result.reason] += 1
-        else:
-            self.scored += 1
-
-
-def _score(library: Library, setting: Setting, reader: _Reader, prm_pk: int, done: _Scored, progress: Progress) -> None:
-    """Have the PRM score every wrong attempt that lacks scores; each batch is durable before the next."""
-    total = library.value(
-        "SELECT count(*) FROM attempt a WHERE a.setting = ? AND (SELECT outcome FROM verdict v WHERE v.attempt = a.pk "
-        "ORDER BY v.checker DESC LIMIT 1) = 'wrong' AND NOT EXISTS (SELECT 1 FROM score x "
-        "WHERE x.attempt = a.pk AND x.prm = ?)",
-        (setting.pk, prm_pk),
-    )
-    if not total:
-        return  # a PRM that is not needed is not loaded
-    batch: list[tuple[int, StepScores | Fault]] = []
-
-    def solutions() -> Iterator[Solution]:
-        for one in verdicts.unscored(library, setting, prm_pk):
-            yield reader.solution(one)
-
-    def save() -> None:
-        with library.transaction() as connection:
-            for attempt, result in batch:
-                if isinstance(result, StepScores):
-                    verdicts.write_scores(connection, attempt, prm_pk, result)
-                else:
-                    attempts.write_fault(connection, _fault(setting, attempt, result))
-        batch.clear()
-
-    found = reader.prm.score(solutions())
-    try:
-        for attempt, result in found:
-            batch.append((attempt, result))
-            done.count(result)
-            if len(batch) >= _BATCH:
-                save()
-            progress("grade", Tick(done=done.scored + done.unscored.total(), total=total, faults=done.faults.total()))
-    finally:
-        save()
-        # What it has running (requests, threads) ends now, not when the garbage collector comes by.
-        getattr(found, "close", lambda: None)()
-
-
-def _fault(setting: Setting, attempt: int, fault: Fault) -> NewFault:
-    return NewFault(
-        stage="grade",
-        fault=fault,
-        question=None,
-        setting=setting.pk,
-        sample=None,
-        attempt=attempt,
-        made_at=time.time(),
-    )
+def _score(library: Library, setting: Setting, reader: Reader, progress: Progress) -> Scored:
+    """Have the PRM score every wrong attempt that lacks scores."""
+    prm = reader.key(library)
+    scoring = Scoring(library=library, setting=setting, reader=reader, stage="grade", progress=progress)
+    return scoring.run(verdicts.unscored(library, setting, prm), verdicts.count_unscored(library, setting, prm))
 
 
 def _rule(library: Library, setting: Setting, settings: GradeSettings, prm_pk: int | None) -> PaperRule | RateRule:
