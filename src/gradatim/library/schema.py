@@ -278,4 +278,26 @@ FROM training_step s JOIN training t ON t.pk = s.training;
 
 `tokens` counts those of answers, on which the loss is, up to and with the step."""
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING)
+_CALIBRATION = """
+CREATE TABLE calibration (
+    pk INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    model TEXT NOT NULL,
+    setting INTEGER NOT NULL REFERENCES setting (pk),
+    rates INTEGER NOT NULL REFERENCES setting (pk),
+    prm INTEGER NOT NULL REFERENCES prm (pk),
+    method TEXT NOT NULL,
+    cuts TEXT NOT NULL,
+    questions INTEGER NOT NULL,
+    correlation_all TEXT NOT NULL,
+    correlation_wrong TEXT NOT NULL,
+    made_at REAL NOT NULL
+);
+CREATE VIEW calibrations AS
+SELECT c.name, c.model, s.id AS setting, r.id AS rates, p.name AS prm, c.method, c.cuts, c.questions,
+       c.correlation_all, c.correlation_wrong, c.made_at
+FROM calibration c JOIN setting s ON s.pk = c.setting JOIN setting r ON r.pk = c.rates JOIN prm p ON p.pk = c.prm;
+"""
+"""`setting` is whose attempts are graded, `rates` whose give the pass rates; cuts and correlations are JSON."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING, _CALIBRATION)

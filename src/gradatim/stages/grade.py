@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from gradatim.config import GradeSettings
+from gradatim.config import CALIBRATION, QUINTILES, GradeSettings
 from gradatim.errors import UsageError
-from gradatim.library import attempts, grades, verdicts
+from gradatim.library import attempts, calibrations, grades, verdicts
 from gradatim.method.levels import Evidence, NoLevel, PaperRule, RateRule, quantile_cuts, reachable_levels
 from gradatim.method.levels import grade as level_of
 from gradatim.progress import Progress, Tick, silent
@@ -167,6 +167,8 @@ def _rule(library: Library, setting: Setting, settings: GradeSettings, prm_pk: i
         return PaperRule()
     if isinstance(settings.cuts, list):
         return PaperRule(cuts=tuple(settings.cuts))
+    if settings.cuts != QUINTILES:
+        return PaperRule(cuts=_calibrated(library, settings.cuts, prm_pk))
     means = [
         evidence.score
         for _, found in grades.evidence(library, setting, prm_pk)
@@ -176,6 +178,19 @@ def _rule(library: Library, setting: Setting, settings: GradeSettings, prm_pk: i
         return PaperRule(cuts=quantile_cuts(means))
     except UsageError as error:
         raise UsageError(f"{setting.model}: {error}") from error
+
+
+def _calibrated(library: Library, asked: str, prm_pk: int | None) -> tuple[float, ...]:
+    """Return the cuts of a calibration. Raises `UsageError` where it has none, or they are another PRM's."""
+    one = calibrations.find(library, asked.removeprefix(CALIBRATION))
+    if not one.cuts:
+        raise UsageError(f"The calibration {one.name!r} found no cuts: its PRM does not tell five levels apart.")
+    if prm_pk is not None and one.prm != prm_pk:
+        raise UsageError(
+            f"The calibration {one.name!r} was made with another PRM, or another text of it to read, than the scores "
+            "that are to be graded. Calibrate this one: gradatim calibrate"
+        )
+    return one.cuts
 
 
 def _derive(
