@@ -8,33 +8,9 @@ from gradatim.library.grades import chosen_grading, gradings
 from gradatim.types import Boundary, Fault, StepScores
 from gradatim.work import scoring
 from pools import GRADES, answer, content, pool_library, question, record_answers, write_rows
+from prms import Scores
 
 RATE = gr.GradeSettings(rule="rate")
-
-
-class Scores:
-    """A PRM of the test's: gives each solution what `decide` says, and counts what it was asked."""
-
-    name, version = "scores", "1"
-
-    def __init__(self, decide) -> None:
-        self.decide = decide
-        self.asked = []
-        self.ended = 0
-
-    def score(self, solutions):
-        try:
-            for solution in solutions:
-                self.asked.append(solution.key)
-                result = self.decide(solution)
-                if isinstance(result, float):
-                    result = StepScores(steps=("one", "two"), scores=(result, result))
-                yield solution.key, result
-        finally:
-            self.ended += 1
-
-    def close(self) -> None:
-        pass
 
 
 class Unwanted:

@@ -151,28 +151,33 @@ class Unscored:
     answer: str
 
 
-def unscored(library: Library, setting: Setting, prm: int) -> Iterator[Unscored]:
-    """Attempts of the setting whose newest verdict is `wrong` and that this PRM has not scored, a page at a time."""
+_NEWEST = "(SELECT outcome FROM verdict v WHERE v.attempt = {}.pk ORDER BY v.checker DESC LIMIT 1)"
+_LACKS_SCORES = (
+    f"{_NEWEST.format('a')} = 'wrong' AND NOT EXISTS (SELECT 1 FROM score x WHERE x.attempt = a.pk AND x.prm = ?)"
+)
+_IS_FIRST = (
+    " AND NOT EXISTS (SELECT 1 FROM attempt b WHERE b.setting = a.setting AND b.question = a.question "
+    f"AND b.sample < a.sample AND {_NEWEST.format('b')} IN ('correct', 'wrong'))"
+)
+
+
+def unscored(library: Library, setting: Setting, prm: int, *, first: bool = False) -> Iterator[Unscored]:
+    """Attempts of the setting whose newest verdict is `wrong` and that this PRM has not scored, a page at a time.
+
+    With `first`, only where it is the question's first decided attempt.
+    """
     sql = (
         "SELECT a.pk, a.question, p.prompt, t.content, t.reasoning FROM attempt a CROSS JOIN question_text p "
         "ON p.question = a.question CROSS JOIN attempt_text t ON t.attempt = a.pk "
-        "WHERE +a.setting = ? "
-        "AND (SELECT outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1) = 'wrong' "
-        "AND NOT EXISTS (SELECT 1 FROM score x WHERE x.attempt = a.pk AND x.prm = ?) "
-        "AND a.pk > ? AND a.pk <= ? ORDER BY a.pk"
+        f"WHERE +a.setting = ? AND {_LACKS_SCORES}{_IS_FIRST if first else ''} AND a.pk > ? AND a.pk <= ? ORDER BY a.pk"
     )
-    rows = paged(library, sql, (setting.pk, prm), key_bounds(library, [setting.pk]))
-    for row in rows:
+    for row in paged(library, sql, (setting.pk, prm), key_bounds(library, [setting.pk])):
         yield _unscored(*row)
 
 
-def count_unscored(library: Library, setting: Setting, prm: int) -> int:
+def count_unscored(library: Library, setting: Setting, prm: int, *, first: bool = False) -> int:
     """Count the attempts that `unscored` gives."""
-    sql = (
-        "SELECT count(*) FROM attempt a WHERE a.setting = ? AND (SELECT outcome FROM verdict v WHERE v.attempt = a.pk "
-        "ORDER BY v.checker DESC LIMIT 1) = 'wrong' AND NOT EXISTS (SELECT 1 FROM score x "
-        "WHERE x.attempt = a.pk AND x.prm = ?)"
-    )
+    sql = f"SELECT count(*) FROM attempt a WHERE a.setting = ? AND {_LACKS_SCORES}{_IS_FIRST if first else ''}"
     return int(library.value(sql, (setting.pk, prm)))
 
 

@@ -100,7 +100,7 @@ def grade(
 def _grade_setting(
     library: Library, setting: Setting, settings: GradeSettings, reader: Reader | None, progress: Progress
 ) -> GradeResult:
-    done = Scored() if reader is None else _score(library, setting, reader, progress)
+    done = Scored() if reader is None else _score(library, setting, reader, progress, first=settings.rule == "paper")
     prm_pk = _known_prm(library, setting) if reader is None else reader.key(library)
     if prm_pk is None and settings.rule == "paper":
         _check_scored(library, setting)
@@ -152,11 +152,12 @@ def _check_scored(library: Library, setting: Setting) -> None:
         )
 
 
-def _score(library: Library, setting: Setting, reader: Reader, progress: Progress) -> Scored:
-    """Have the PRM score every wrong attempt that lacks scores."""
+def _score(library: Library, setting: Setting, reader: Reader, progress: Progress, *, first: bool) -> Scored:
+    """Have the PRM score every wrong attempt that lacks scores; with `first` only those that decide a question."""
     prm = reader.key(library)
     scoring = Scoring(library=library, setting=setting, reader=reader, stage="grade", progress=progress)
-    return scoring.run(verdicts.unscored(library, setting, prm), verdicts.count_unscored(library, setting, prm))
+    total = verdicts.count_unscored(library, setting, prm, first=first)
+    return scoring.run(verdicts.unscored(library, setting, prm, first=first), total)
 
 
 def _rule(library: Library, setting: Setting, settings: GradeSettings, prm_pk: int | None) -> PaperRule | RateRule:
