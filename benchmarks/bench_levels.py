@@ -5,8 +5,8 @@
 Both rules: `paper` (one greedy answer, and cuts of its PRM mean that were calibrated on as many questions of another
 seed) and `rate` (eight sampled answers). The pass rate of fresh samples must fall from level to level, 0 to 5; beside
 it stands the rank correlation over questions, and what quintiles would have given. And adaptivity: how many questions
-the second base model puts on another level. Takes about ten minutes of one core. Exits with 1 where a pass rate does not
-fall.
+the second base model puts on another level. Takes about ten minutes of one core. Exits with 1 where a pass rate does
+not fall.
 """
 
 from __future__ import annotations

@@ -90,8 +90,13 @@ class QuestionFields:
     prompt: str
     """For choice questions with the options below it, `A) ...` on lines of their own."""
     reference: str
-    """For choice questions the letter of the right option."""
+    """For choice questions the letter of the right option; for code questions a word that names the tests."""
     solution: str = ""
+    """For code questions the first of `solutions`."""
+    tests: str = ""
+    """For code questions: the tests, as `suite.Suite.encoded` writes them."""
+    solutions: tuple[str, ...] = ()
+    """For code questions: programs of the source that are to pass the tests; nothing here where it has none."""
     extra: str = "{}"
     """The row's other columns, as a JSON object."""
 

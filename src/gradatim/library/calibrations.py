@@ -66,13 +66,14 @@ def candidates(library: Library, graded: Setting, rates: Setting, prm: int) -> I
     """Give the questions whose first decided attempt under `graded` has others, decided too, beside it under `rates`.
 
     In the order of their keys, some thousands at a time. Where both are one setting, the graded attempt is not among
-    the others.
+    the others. Code questions are left out: their wrong programs are graded by tests.
     """
     sql = (
         "SELECT a.question, a.pk, a.setting, "
         "(SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1) AS outcome, "
         "(SELECT x.mean FROM score x WHERE x.attempt = a.pk AND x.prm = ?) "
-        "FROM attempt a WHERE a.setting IN (?, ?) AND a.question > ? AND a.question <= ? "
+        "FROM attempt a JOIN question q ON q.pk = a.question AND q.domain <> 'code' WHERE a.setting IN (?, ?) "
+        "AND a.question > ? AND a.question <= ? "
         "AND outcome IN ('correct', 'wrong') ORDER BY a.question, a.sample"
     )
     last = library.value("SELECT max(question) FROM attempt WHERE setting = ?", (graded.pk,)) or 0

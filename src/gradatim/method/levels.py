@@ -65,8 +65,8 @@ class Evidence:
     first: Outcome | None = None
     """The first decided attempt, by sample index."""
     score: float | None = None
-    """The PRM's mean step score in [0, 1]: for `paper` of the first decided attempt, if wrong; for `rate` averaged
-    over the wrong attempts that were scored."""
+    """The PRM's mean step score in [0, 1], or for a code question the share of tests passed: for `paper` of the first
+    decided attempt, if wrong; for `rate` averaged over the wrong attempts that were scored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +189,15 @@ def reachable_levels(attempts: int, rule: Rule, *, scored: bool = True) -> tuple
     if scored:
         levels.update(range(max(levels), len(rule.cuts) + 1))
     return tuple(sorted(levels))
+
+
+def levels_of_shares(sizes: Iterable[int], rule: PaperRule) -> tuple[int, ...]:
+    """Return the levels that wrong programs can have by the share of tests passed, for suites of these sizes.
+
+    A suite of 3 tests has the shares 0, 1/3 and 2/3: with the default cuts levels 5, 4 and 2.
+    """
+    found = {1 + band(passed / size, rule.cuts) for size in sizes for passed in range(size)}
+    return tuple(sorted(found))
 
 
 def quantile_cuts(scores: Iterable[float], parts: int = 5) -> tuple[float, ...]:
