@@ -17,8 +17,6 @@ import msgspec
 
 from gradatim.types import content_id
 
-type Json = None | bool | int | float | str | list[Json] | dict[str, Json]
-
 Style = Literal["stdio", "call", "assert"]
 Compare = Literal["tokens", "lines", "exact"]
 
