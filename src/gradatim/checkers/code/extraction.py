@@ -29,6 +29,8 @@ _FENCE = re.compile(
     r"(?P<fence>`{3,}+|~{3,}+)(?P<info>[^\n]*+)",
     re.MULTILINE,
 )
+_WHITE = re.compile(r"\s*+\Z")
+_WORD = re.compile(r"\w")
 _PYTHON = re.compile(r"[{.\s]*(?:py|python|pypy)[\d.]*(?![\w+#-])", re.IGNORECASE)
 _PROGRAM = re.compile(
     r"^[ \t]*+(?:def \w+[ \t]*\(|class \w+[ \t]*[(:]|import \w|from [\w.]++ import\b|print[ \t]*\(|for \w[^\n]* in |@\w"
@@ -109,7 +111,7 @@ def _blocks(answer: str) -> Iterator[_Block]:
                     yield _Block(opened.start, max(opened.start, match.start()), opened.indent, opened.quotes, labelled)
                 opened = None
                 continue
-            if not re.match(r"\w", info):
+            if not _WORD.match(info):
                 continue
         if fence[0] == "`" and "`" in info:
             continue  # inline code that stands at the beginning of a line
@@ -119,7 +121,7 @@ def _blocks(answer: str) -> Iterator[_Block]:
 
 
 def _empty(answer: str, block: _Block) -> bool:
-    return re.compile(r"\s*+\Z").match(answer, block.start, block.end) is not None
+    return _WHITE.match(answer, block.start, block.end) is not None
 
 
 def _unindented(text: str, block: _Block) -> str:

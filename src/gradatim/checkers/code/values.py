@@ -121,7 +121,7 @@ class _TooDeep(Exception):  # noqa: N818 - no error: such values are compared in
     """A value is nested too deeply for a canonical form."""
 
 
-type _Form = tuple[str, object]
+_Form = tuple[str, object]
 """A kind and what can be compared with others of the kind; equal forms are equal values."""
 
 
