@@ -10,8 +10,9 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from gradatim.errors import UsageError
-from gradatim.formats.fields import check_columns, check_names, column_names
+from gradatim.formats.fields import check_columns, check_names
 from gradatim.formats.row import BadRow, Row, as_text, bad_row
+from gradatim.formats.sample import column_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
