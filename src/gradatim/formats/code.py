@@ -90,9 +90,9 @@ def _livecodebench(row: Row, columns: Columns, asked: str) -> _Read:
     if len(styles) > 1:
         raise NoSuite("mixed_styles")
     if styles == {"functional"}:
-        function = _text_at(_object(row.value("metadata")), "func_name")
+        function = _text_at(_json(row.value("metadata")), "func_name")
         calls: list[Json] = [{"input": _arguments(test), "output": _answer(test)} for test in tests]
-        suite = suites.from_cases(calls, function or "")
+        suite = suites.from_cases(calls, function)
         if not function:
             raise NoSuite("no_function")
         return tasks.is_called(asked, function, code_text(row, "starter_code")), suite, _solutions(row, columns)
@@ -151,7 +151,7 @@ def _codeforces(row: Row, columns: Columns, asked: str) -> _Read:
         raise NoSuite("interactive")
     if row.text("input_mode") not in ("", "stdio"):
         raise NoSuite("uses_files")
-    if row.value("executable") is False:
+    if row.text("executable").lower() == "false":
         raise NoSuite("not_executable")
     tests = [*_tests_in(row, "official_tests")]
     suite = _limited(suites.from_cases(list(tests)), row, "time_limit", "memory_limit")
@@ -180,10 +180,9 @@ def _codecontests(row: Row, columns: Columns, asked: str) -> _Read:
             cases += [suites.text_case(*pair) for pair in suites.paired(tests.get("input"), tests.get("output"))]
     suite = suites.finished(Suite(style="stdio", cases=tuple(cases)))
     suite = _limited(suite, row, "time_limit", "")
-    size = row.value("memory_limit_bytes")
-    if isinstance(size, int):
-        suite = msgspec.structs.replace(suite, memory_mb=suites.megabytes(size / 2**20 if abs(size) < 2**60 else 0))
-    return tasks.reads_stdin(asked), suite, _python_solutions(row.value(columns.solution))
+    memory = suites.megabytes(_float(row.value("memory_limit_bytes")) / 2**20)
+    suite = msgspec.structs.replace(suite, memory_mb=memory)
+    return tasks.reads_stdin(asked), suite, _python_solutions(_json(row.value(columns.solution)))
 
 
 def _python_solutions(value: Json) -> list[str]:
@@ -298,7 +297,7 @@ def _float(value: Json) -> float:
 
 def _limited(suite: Suite, row: Row, time: str, memory: str) -> Suite:
     """Return the suite with the row's own limits, where it has any."""
-    seconds = suites.seconds(row.value(time))
+    seconds = suites.seconds(_json(row.value(time)))
     return msgspec.structs.replace(
         suite, seconds=seconds, memory_mb=suites.megabytes(row.value(memory)) if memory else None
     )
@@ -308,10 +307,7 @@ def _solutions(row: Row, columns: Columns) -> list[str]:
     """Return the programs of the solution's column: one, a list of them, or a list as JSON text."""
     value = row.value(columns.solution) if columns.solution else None
     if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            inner = suites.loaded(value)
-        except NoSuite:
-            inner = None
+        inner = _json(value)
         # A program may start with a bracket too, and is then no list of texts.
         value = inner if isinstance(inner, list) and all(isinstance(one, str) for one in inner) else value
     programs = value if isinstance(value, list) else [value]
@@ -324,14 +320,14 @@ def code_text(row: Row, column: str) -> str:
     return value.replace("\r\n", "\n") if isinstance(value, str) else ""
 
 
-def _object(value: Json) -> dict[str, Json]:
+def _json(value: Json) -> Json:
+    """Return the JSON that a text holds; a text that holds none as it stands."""
     try:
-        found = suites.loaded(value)
+        return suites.loaded(value)
     except NoSuite:
-        found = None
-    return found if isinstance(found, dict) else {}
+        return value
 
 
-def _text_at(value: dict[str, Json], name: str) -> str:
-    found = value.get(name)
+def _text_at(value: Json, name: str) -> str:
+    found = value.get(name) if isinstance(value, dict) else None
     return found if isinstance(found, str) else ""
