@@ -29,7 +29,7 @@ from code_rows import (
     taco,
 )
 from gradatim.errors import UsageError
-from gradatim.formats import suites
+from gradatim.formats import suites, tasks
 from gradatim.formats.fields import QuestionFields, question_fields
 from gradatim.formats.presets import recognise
 from gradatim.formats.read import rows
@@ -557,3 +557,24 @@ def test_no_row_raises(data):
 def test_the_method_of_a_class_is_what_a_starter_shows():
     """The starter code of LeetCode's questions ends in an empty body; it is shown as it stands."""
     assert METHOD.rstrip() in read(livecodebench("add")).prompt
+
+
+def test_the_docs_have_the_templates():
+    """Each template stands in docs/formats.md as it is."""
+    docs = (Path(__file__).parents[1] / "docs" / "formats.md").read_text(encoding="utf-8")
+    for asked in (
+        tasks.reads_stdin("QUESTION"),
+        tasks.is_called("QUESTION", "NAME", "STARTER"),
+        tasks.is_called("QUESTION", "NAME"),
+        tasks.completes("STUB"),
+        tasks.passes("QUESTION", "TESTS"),
+        tasks.defines("QUESTION", ("NAME",)),
+    ):
+        assert f"````text\n{asked}\n````\n" in docs
+
+
+def test_the_docs_have_rows_that_are_questions():
+    """The rows of our own form that docs/formats.md shows are questions, of three styles."""
+    docs = (Path(__file__).parents[1] / "docs" / "formats.md").read_text(encoding="utf-8")
+    shown = docs.partition("### Your own tests")[2].partition("```json\n")[2].partition("```")[0]
+    assert [suite(json.loads(line)).style for line in shown.splitlines()] == ["stdio", "call", "assert", "assert"]
