@@ -92,7 +92,7 @@ def ingest(
         ]
         settings.check(settings.updated(config, ingest=chosen), settings.COMMAND_LINE)
     with start.library(write=True) as library, progress_bars() as progress:
-        results = [ingest_stage(library, one, progress=progress) for one in chosen]
+        results = [ingest_stage(library, one, code=config.verify.code, progress=progress) for one in chosen]
     print_result(results, shape, [ingested(result) for result in results])
     for result in results:
         if result.dropped and not result.added + result.already:
