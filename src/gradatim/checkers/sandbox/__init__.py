@@ -28,7 +28,9 @@ class Ending(StrEnum):
     FINISHED = "finished"
     """By itself, exit status 0; of `call` with a value that is plain data; of `assert` with all its test code run."""
     EXCEPTION = "exception"
-    """An exception, an exit status other than 0, a value that is no plain data, or the function is not there."""
+    """An exception, an exit status other than 0, or a value that is no plain data."""
+    FUNCTION = "function"
+    """`call` and `assert`: the program does not define the function."""
     NO_VALUE = "no_value"
     """`call` and `assert`: the process ended before there was a result."""
     SYNTAX = "syntax"
@@ -135,3 +137,10 @@ class Box(Protocol):
     def close(self) -> None:
         """End it; nothing of it is left."""
         ...
+
+
+def open_box(tier: Tier) -> Box:
+    """Return a box of this tier. Raises `SetupError` where the machine cannot give it."""
+    from gradatim.checkers.sandbox.tiers import opened  # noqa: PLC0415 - the parts know the contract, not the reverse
+
+    return opened(tier)
