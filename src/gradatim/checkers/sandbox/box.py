@@ -164,7 +164,9 @@ def printable(text: str, most: int = _TEXT) -> str:
 def _run(job: Job, limits: Limits, head: dict[str, Any], parts: list[bytes]) -> Run:
     """Make a record of what the box says. Raises `ValueError` where it makes no sense."""
     if head["oom"] or head["cause"] == "overloaded":
-        why = "the kernel ended the program for lack of memory" if head["oom"] else "the program got too little of a core"
+        why = (
+            "the kernel ended the program for lack of memory" if head["oom"] else "the program got too little of a core"
+        )
         raise SandboxError("overloaded", f"the machine is overloaded: {why}; run fewer programs at a time")
     out, value, said = parts
     status, memory = int(head["status"]), float(head["resident_kb"]) / 1024

@@ -12,5 +12,10 @@ from gradatim.checkers.sandbox.inside import kernel, syscalls
 
 def opened(tier: Tier) -> Box:
     """Return a box."""
-    plan = Plan(bubblewrap=shutil.which("bwrap") or "", namespaces=False, landlock=tier is not Tier.LIMITS, seccomp=tier is not Tier.LIMITS)
+    plan = Plan(
+        bubblewrap=shutil.which("bwrap") or "",
+        namespaces=False,
+        landlock=tier is not Tier.LIMITS,
+        seccomp=tier is not Tier.LIMITS,
+    )
     return ForkServer(plan)
