@@ -37,6 +37,8 @@ class Ending(StrEnum):
     """It does not compile."""
     IMPORT = "import"
     """It imports a module that is not there."""
+    SUITE = "suite"
+    """`assert`: the test code, or the code before it, cannot be used; nothing is known of the program."""
     SIGNAL = "signal"
     """Killed by a signal that it brought on itself: `signal` says which."""
     TIME = "time"
