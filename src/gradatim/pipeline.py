@@ -141,7 +141,8 @@ def _counts(reasons: dict[str, int]) -> str:
 def _ingest(library: Library, config: Config, progress: Progress, _: list[Ran]) -> list[object]:
     # Evaluation sets first, so that pools are checked against them while they are read.
     ordered = sorted(config.ingest, key=lambda source: source.purpose != "eval")
-    return [ingest_stage.ingest(library, source, again=False, progress=progress) for source in ordered]
+    code = config.verify.code
+    return [ingest_stage.ingest(library, source, code=code, again=False, progress=progress) for source in ordered]
 
 
 def do_attempt(library: Library, config: Config, progress: Progress = silent) -> attempt_stage.AttemptResult:

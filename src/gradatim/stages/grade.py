@@ -163,9 +163,9 @@ def _basis(library: Library, setting: Setting, settings: GradeSettings) -> _Basi
     stopped = grades.count_stopped(library, setting) if basis.by_tests else 0
     if stopped:
         raise UsageError(
-            f"{stopped} wrong programs of {setting.model} were judged up to their first failing test only, so the share "
-            'of tests that they pass is not known. Run all tests: gradatim verify --run-all --again (stop = "never" in '
-            '[verify.code]); or grade programs by a PRM: code_scores = "prm" in [grade].'
+            f"{stopped} wrong programs of {setting.model} were judged up to their first failing test only, so the "
+            "share of tests that they pass is not known. Run all tests: gradatim verify --run-all --again (or stop = "
+            '"never" in [verify.code]); or grade programs by a PRM: code_scores = "prm" in [grade].'
         )
     return basis
 

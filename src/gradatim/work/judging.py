@@ -12,6 +12,7 @@ import msgspec
 
 from gradatim.checkers import Item
 from gradatim.checkers.choice import ChoiceChecker
+from gradatim.checkers.code import CodeChecker, Rules
 from gradatim.checkers.math import MathChecker
 from gradatim.config import VerifySettings
 from gradatim.errors import GradatimError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gradatim.checkers import Checker
-    from gradatim.checkers.code import CodeChecker
     from gradatim.config import CodeSettings
     from gradatim.library.verdicts import Unjudged
 
@@ -45,9 +45,7 @@ def make_checker(domain: Domain, settings: VerifySettings | None = None) -> Chec
 
 def code_checker(settings: CodeSettings) -> CodeChecker:
     """Return the checker of programs."""
-    from gradatim.checkers.code import CodeChecker
-
-    return CodeChecker(**msgspec.structs.asdict(settings))
+    return CodeChecker(Rules(**msgspec.structs.asdict(settings)))
 
 
 def judge(
