@@ -6,17 +6,17 @@ killed, and the next job finds a new one.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from gradatim.checkers.sandbox import Ending, Job, Limits, Run, SandboxError
+from gradatim.checkers.sandbox import Job, Limits, Run, SandboxError
 from gradatim.checkers.sandbox.command import command, environment
 from gradatim.checkers.sandbox.inside import plain, wire
 from gradatim.checkers.sandbox.inside.watch import OVERLOAD
+from gradatim.checkers.sandbox.replies import printable, run_of
 
 if TYPE_CHECKING:
     from gradatim.checkers.sandbox.command import Plan
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 _START_SECONDS = 60.0
 _GRACE_SECONDS = 20.0
 """Beyond the absolute limit, which the fork server keeps itself."""
-_TEXT = 400
-_XCPU, _XFSZ = 24, 25
-_MEMORY_SIGNALS = (6, 7, 9, 11)
-"""How a process ends that got no memory where it could not do without; only beside much memory in use."""
 
 
 class ForkServer:
@@ -50,7 +46,7 @@ class ForkServer:
         try:
             self._send(wire.packed(head, *blobs), until)
             reply, parts = wire.receive(self._out, most, until)
-            return _run(job, limits, reply, parts)
+            return run_of(job, limits, reply, parts)
         except SandboxError:
             raise
         except TimeoutError as error:
@@ -148,79 +144,9 @@ def _request(job: Job, limits: Limits) -> tuple[dict[str, Any], list[bytes]]:
     if job.style == "call":
         head["function"] = job.function
         blobs.append(plain.written(list(job.arguments), 1 << 28).encode())
+    elif job.style == "assert":
+        head |= {"entries": list(job.entries), "stop_at_first": job.stop_at_first}
+        blobs.append(job.code.encode("utf-8", "surrogatepass"))
     else:
         blobs.append(job.stdin)
     return head, blobs
-
-
-def printable(text: str, most: int = _TEXT) -> str:
-    """Return a text that is safe to show: shortened, control characters and half characters escaped."""
-    shown = "".join(
-        one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode() for one in text[: most + 1]
-    )
-    return shown if len(shown) <= most else shown[: most - 3] + "..."
-
-
-def _run(job: Job, limits: Limits, head: dict[str, Any], parts: list[bytes]) -> Run:
-    """Make a record of what the box says. Raises `ValueError` where it makes no sense."""
-    if head["oom"] or head["cause"] == "overloaded":
-        why = "the kernel ended the program for lack of memory" if head["oom"] else "the program got too little of a core"
-        raise SandboxError("overloaded", f"the machine is overloaded: {why}; run fewer programs at a time")
-    out, value, said = parts
-    status, memory = int(head["status"]), float(head["resident_kb"]) / 1024
-    report = _report(said) if status == 1 else {}
-    ending, error = _ending(head, report, memory, limits)
-    if len(out) > limits.output_kb * 1024:
-        ending, error, out = Ending.OUTPUT, "more output than may be", out[: limits.output_kb * 1024]
-    found: object = None
-    if job.style == "call" and ending is Ending.FINISHED:
-        try:
-            if not value:
-                ending, error = Ending.NO_VALUE, "the process ended before there was a value"
-            else:
-                found = plain.read(value.decode("ascii"))
-        except ValueError:
-            ending, error = Ending.EXCEPTION, "the value cannot be read"
-    return Run(
-        ending=ending,
-        stdout=out,
-        value=found,
-        error=printable(error),
-        signal=-status if ending is Ending.SIGNAL else 0,
-        seconds=float(head["cpu"]),
-        wall=float(head["wall"]),
-        memory_mb=memory,
-    )
-
-
-def _report(said: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(said)
-        return {"ending": Ending(found["ending"]), "error": str(found["error"])}
-    except (ValueError, TypeError, LookupError, RecursionError):
-        return {}
-
-
-_OWN_FAILURES = frozenset(
-    (Ending.EXCEPTION, Ending.SYNTAX, Ending.IMPORT, Ending.MEMORY, Ending.OUTPUT, Ending.FUNCTION)
-)
-
-
-def _ending(head: dict[str, Any], report: dict[str, Any], memory: float, limits: Limits) -> tuple[Ending, str]:
-    """Return how it ended and what there is to say; what the report says is believed of failures alone."""
-    status = int(head["status"])
-    if head["cause"] == "time" or status == -_XCPU:
-        return Ending.TIME, f"not done after {limits.seconds:g} s"
-    if head["cause"] == "threads":
-        return Ending.EXCEPTION, "more threads than may be"
-    if status == -_XFSZ:
-        return Ending.OUTPUT, "more output than may be"
-    if status < 0:
-        if -status in _MEMORY_SIGNALS and memory > 0.9 * limits.memory_mb:
-            return Ending.MEMORY, f"signal {-status} with {memory:.0f} MiB in use"
-        return Ending.SIGNAL, f"signal {-status}"
-    if status == 0:
-        return Ending.FINISHED, ""
-    if report and report["ending"] in _OWN_FAILURES:
-        return report["ending"], report["error"]
-    return Ending.EXCEPTION, f"exit status {status}"

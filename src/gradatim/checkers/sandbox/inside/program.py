@@ -25,6 +25,7 @@ from gradatim.checkers.sandbox.inside.syscalls import Filter
 
 globals()["__builtins__"] = dict(vars(builtins))
 
+NOBODY = 65534
 _STACK = 64 << 20
 _TEXT = 1000
 FAILED = 1
@@ -52,6 +53,11 @@ class Ground:
     report: mmap.mmap
     processes: bool
     """Whether the number of processes can be limited for this program alone."""
+    namespaces: bool
+    """Whether each program gets its own."""
+    folders: tuple[str, ...]
+    """The private folder of each place."""
+    null: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ def enter(ground: Ground, bounds: Bounds, place: int, descriptors: tuple[int, ..
     os.chdir(folder)
     os.umask(0o077)
     _limit(bounds, ground)
-    if ground.uid >= 0:
+    if ground.uid >= 0 and not ground.namespaces:
         kernel.become(ground.uid, keep_reading=ground.keep_reading)
     kernel.no_new_privileges()
     kernel.not_dumpable()

@@ -21,11 +21,31 @@ globals()["__builtins__"] = dict(vars(builtins))
 _LENGTHS = struct.Struct("<II")
 
 
+def opening(head: dict[str, Any], sizes: list[int]) -> bytes:
+    """Return the bytes of a message up to its blobs."""
+    text = json.dumps({**head, "blobs": sizes}).encode()
+    return _LENGTHS.pack(4 + len(text) + sum(sizes), len(text)) + text
+
+
+def head(fd: int) -> dict[str, Any]:
+    """Read a message up to its blobs. Raises `EOFError` at the end."""
+    _, size = _LENGTHS.unpack(exactly(fd, 8))
+    found: dict[str, Any] = json.loads(exactly(fd, size))
+    return found
+
+
+def move(source: int, target: int, count: int) -> None:
+    """Have the kernel move bytes from a pipe to a file."""
+    while count:
+        moved = os.splice(source, target, count)
+        if not moved:
+            raise EOFError
+        count -= moved
+
+
 def packed(head: dict[str, Any], *blobs: bytes) -> bytes:
     """Return the bytes of a message."""
-    text = json.dumps({**head, "blobs": [len(blob) for blob in blobs]}).encode()
-    size = 4 + len(text) + sum(len(blob) for blob in blobs)
-    return b"".join((_LENGTHS.pack(size, len(text)), text, *blobs))
+    return b"".join((opening(head, [len(blob) for blob in blobs]), *blobs))
 
 
 def lengths(data: bytes, limit: int) -> int:

@@ -1,7 +1,8 @@
 """The fork server of a box: loads the prelude once, then forks a process for each program.
 
-It runs one job at a time, in one thread, and never looks at a program's text: that is compiled in the program's own
-process. When the calling process goes, its pipe ends, and so does this.
+It runs one job at a time, in one thread. Texts, inputs and outputs never enter its memory, which every later program
+inherits: the kernel moves them between the pipes and unnamed files (splice, sendfile), and each process reads its own.
+When the calling process goes, its pipe ends, and so does this.
 """
 
 from __future__ import annotations
@@ -10,18 +11,15 @@ import gc
 import json
 import mmap
 import os
-import resource
 import shutil
 import sys
-import time
 from contextlib import suppress
 from typing import Any
 
-from gradatim.checkers.sandbox.inside import kernel, prelude, program, syscalls, wire
+from gradatim.checkers.sandbox.inside import children, kernel, prelude, syscalls, wire
 from gradatim.checkers.sandbox.inside.program import Bounds, Ground
 from gradatim.checkers.sandbox.inside.watch import Seen, Watch, sweep
 
-_LARGEST = 1 << 30
 _RECURSION = 50_000
 _REPORT = 16384
 
@@ -35,25 +33,26 @@ class Server:
         self.settings = settings
         self.folders = [f"{settings['work']}/{place}" for place in ("1", "2")] if settings["work"] else ["/", "/"]
         self.stamps: list[int] = [0, 0]
-        self.uid = settings["uid"]
-        self.report = mmap.mmap(-1, _REPORT)
+        self.report_file = os.memfd_create("report")
+        os.ftruncate(self.report_file, _REPORT)
+        self.report = mmap.mmap(self.report_file, _REPORT)
         self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        self.rules: list[int] = []
-        self.filter = syscalls.Filter() if settings["seccomp"] else None
         self.names = prelude.names()
         if settings["work"]:
             for place in range(2):
                 self.new_folder(place)
-        if settings["landlock"]:
-            self.rules = [self.new_rules(place) for place in range(2)]
+        self.rules = [self.new_rules(place) for place in range(2)] if settings["landlock"] else []
+        self.filter = syscalls.Filter() if settings["seccomp"] else None
         self.oom = out_of_memory()
+        self.open: list[int] = []
+        """The unnamed files of the job at hand."""
 
     def new_folder(self, place: int) -> None:
         """Make the program's private folder, empty."""
         folder = self.folders[place]
         os.mkdir(folder, 0o700)
-        if self.uid >= 0:
-            os.chown(folder, self.uid, self.uid)
+        if self.settings["uid"] >= 0:
+            os.chown(folder, self.settings["uid"], self.settings["uid"])
         self.stamps[place] = os.stat(folder).st_ctime_ns
 
     def new_rules(self, place: int) -> int:
@@ -78,102 +77,98 @@ class Server:
             names=self.names,
             rules=tuple(self.rules),
             filter=self.filter,
-            uid=self.uid,
+            uid=self.settings["uid"],
             keep_reading=self.settings["keep_reading"],
-            own_bytes=address_space(),
+            own_bytes=children.address_space(),
             report=self.report,
             processes=self.settings["processes"],
+            namespaces=self.settings["namespaces"],
+            folders=tuple(self.folders),
+            null=self.null,
         )
 
     def serve(self) -> None:
         """Answer until the calling process ends."""
         ground = self.ground()
-        wire.send(self.replies, wire.packed({"ready": os.getpid(), "abi": kernel.landlock_version()}))
+        wire.send(self.replies, wire.packed({"ready": os.getpid(), "landlock": kernel.landlock_version()}))
         while True:
             try:
-                head, blobs = wire.receive(self.requests, _LARGEST)
+                head = wire.head(self.requests)
             except EOFError:
                 return
-            self.report[:1] = b"\0"
+            self.report[:] = bytes(_REPORT)
             bounds = Bounds(**head.pop("limits"))
-            run = self.run_one
-            wire.send(self.replies, run(ground, bounds, head, blobs))
-            sweep()
-            self.clean(0)
-
-    def run_one(self, ground: Ground, bounds: Bounds, head: dict[str, Any], blobs: list[bytes]) -> bytes:
-        """Run a program of style `stdio` or `call`."""
-        call = head["style"] == "call"
-        given = memory_file(blobs[2]) if blobs[2] and not call else os.dup(self.null)
-        out = os.memfd_create("out")
-        value = os.memfd_create("value") if call else -1
-        watch_pid = os.fork()
-        if watch_pid == 0:
-            descriptors = (given, out, self.null, value) if call else (given, out, self.null)
-            run_child(ground, bounds, self.folders[0], descriptors, head, blobs)
-        watch = Watch(watch_pid, bounds.seconds, bounds.threads)
-        seen = watch.until_end(self.requests)
-        limit = bounds.output_kb * 1024
-        parts = [content(out, limit + 1), content(value, limit + 1) if call else b""]
-        for fd in (given, out, value):
-            if fd >= 0:
+            given = [self.file(size) for size in head["blobs"]]
+            run = self.run_tests if head["style"] == "assert" else self.run_one
+            run(ground, bounds, head, given)
+            for fd in self.open:
                 os.close(fd)
-        return wire.packed(self.record(seen), *parts, self.said())
+            self.open.clear()
+            sweep()
+            for place in range(2):
+                self.clean(place)
 
-    def said(self) -> bytes:
-        """Return the report that the program's process left."""
-        return self.report[: max(0, self.report.find(b"\0"))]
+    def file(self, size: int = 0) -> int:
+        """Return an unnamed file, filled with so many bytes of the request."""
+        fd = os.memfd_create("file")
+        self.open.append(fd)
+        if size:
+            wire.move(self.requests, fd, size)
+            os.lseek(fd, 0, os.SEEK_SET)
+        return fd
 
-    def record(self, seen: Seen) -> dict[str, Any]:
-        """Return what was seen, for the reply."""
+    def run_one(self, ground: Ground, bounds: Bounds, head: dict[str, Any], given: list[int]) -> None:
+        """Run a program of style `stdio` or `call`, and reply."""
+        out, value = self.file(), self.file()
+        child = children.Child(ground, bounds, 0)
+        if head["style"] == "call":
+            child.start(lambda: children.call(child, head, given, (self.null, out, self.null, value)))
+        else:
+            child.start(lambda: children.stdio(child, given, (given[2], out, self.null)))
+        seen = Watch([child.process], bounds.seconds, bounds.threads).until_end(self.requests)
+        self.reply(self.record(seen), [out, value], bounds)
+
+    def run_tests(self, ground: Ground, bounds: Bounds, head: dict[str, Any], given: list[int]) -> None:
+        """Run test code in one process against a program in another, and reply."""
+        record = self.file()
+        asked, answered = os.pipe(), os.pipe()
+        program, tester = children.Child(ground, bounds, 1), children.Child(ground, bounds, 0)
+        ends = (self.null, self.null, self.null)
+        program.start(lambda: children.serve_calls(program, head, given, (*ends, asked[0], answered[1])))
+        tester.start(lambda: children.testing(tester, head, given, (*ends, asked[1], answered[0], record)))
+        for fd in (*asked, *answered):
+            os.close(fd)
+        watch = Watch([tester.process, program.process], bounds.seconds, bounds.threads)
+        seen = watch.until_end(self.requests)
+        self.reply(self.record(seen), [self.null, record], bounds)
+
+    def reply(self, record: dict[str, Any], files: list[int], bounds: Bounds) -> None:
+        """Send what was seen, and the files; of each no more than may be written and a byte."""
+        limit = bounds.output_kb * 1024 + 1
+        sizes = [min(os.fstat(fd).st_size, limit) for fd in files]
+        sizes.append(max(0, self.report.find(b"\0")))
+        wire.send(self.replies, wire.opening(record, sizes))
+        for fd, size in zip((*files, self.report_file), sizes, strict=True):
+            at = 0
+            while at < size:
+                at += os.sendfile(self.replies, fd, at, size - at)
+
+    def record(self, seen: list[Seen]) -> dict[str, Any]:
+        """Return what was seen, for the reply: of the tests' process first, where there is one."""
         oom = False
-        if seen.status == -9 and not seen.cause:
+        if any(one.status == -9 and not one.killed for one in seen):
             count = out_of_memory()
             oom, self.oom = count != self.oom, count
         return {
-            "status": seen.status, "cause": seen.cause, "cpu": seen.cpu, "wall": seen.wall,
-            "resident_kb": seen.resident_kb, "oom": oom,
-        }  # fmt: skip
-
-
-def run_child(
-    ground: Ground, bounds: Bounds, folder: str, descriptors: tuple[int, ...], head: dict[str, Any], blobs: list[bytes]
-) -> None:
-    """Be the program's process; never returns."""
-    status = 70
-    try:
-        program.enter(ground, bounds, 0, descriptors, folder)
-        program.standard_streams()
-        setup, text = (blob.decode("utf-8", "surrogatepass") for blob in blobs[:2])
-        if head["style"] == "call":
-            limit = bounds.output_kb * 1024
-            status = program.run_call(ground, (setup, text), head["function"], blobs[2].decode(), limit)
-        else:
-            status = program.run_stdio(ground, setup, text)
-    finally:
-        os._exit(status)
-
-
-def memory_file(data: bytes) -> int:
-    """Return a descriptor of an unnamed file that holds the data, at its start."""
-    fd = os.memfd_create("in")
-    wire.send(fd, data)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
-
-
-def content(fd: int, limit: int) -> bytes:
-    """Return what stands in a file, from its start."""
-    size = min(os.fstat(fd).st_size, limit)
-    parts: list[bytes] = []
-    at = 0
-    while at < size:
-        part = os.pread(fd, size - at, at)
-        if not part:
-            break
-        parts.append(part)
-        at += len(part)
-    return b"".join(parts)
+            "status": seen[0].status,
+            "program": seen[-1].status,
+            "killed": seen[-1].killed,
+            "cause": seen[0].cause,
+            "cpu": sum(one.cpu for one in seen),
+            "wall": seen[0].wall,
+            "resident_kb": seen[-1].resident_kb,
+            "oom": oom,
+        }
 
 
 def out_of_memory() -> int:
@@ -183,12 +178,6 @@ def out_of_memory() -> int:
             if line.startswith(b"oom_kill "):
                 return int(line.split()[1])
     return 0
-
-
-def address_space() -> int:
-    """Return the bytes of this process's address space."""
-    with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - as short as it gets
-        return int(file.read().split()[0]) * resource.getpagesize()
 
 
 def main() -> None:
@@ -203,13 +192,11 @@ def main() -> None:
         kernel.die_with_parent()
     kernel.adopt_orphans()
     kernel.no_new_privileges()
-    kernel.not_dumpable()
     sys.setrecursionlimit(_RECURSION)
-    sys.path[:] = [path for path in sys.path if path]
     server = Server(settings, requests, replies)
-    if server.uid >= 0:
+    kernel.not_dumpable()
+    if settings["uid"] >= 0:
         kernel.forget_capabilities()
     gc.collect()
     gc.freeze()
-    time.sleep(0)
     server.serve()
