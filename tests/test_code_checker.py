@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from code_world import ADD, SUM, fenced, item, judged, many_cases, needs_sandbox, quick
 
+from code_world import ADD, SUM, fenced, item, judged, many_cases, needs_sandbox, quick
 from gradatim.checkers import Item
 from gradatim.checkers.code import CodeChecker, Reference, Rules
 from gradatim.suite import Case, Suite

@@ -12,6 +12,7 @@ What is wanted stays here; a job has the program and one input. Rules that are o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -145,7 +146,8 @@ class Trial:
         slowness = bench.slowness()
         slow = slowness.cpu if run.seconds >= 0.9 * limits.seconds else max(slowness.cpu, slowness.wall)
         if slow > max(_TOLERATED, self._scale):
-            self._try_again(slow, f"a known program takes {slow:.1f} times as long as at its best")
+            how = f"takes {slow:.1f} times as long as at its best" if slow < math.inf else "does not come to its end"
+            self._try_again(slow, f"a known program {how}")
             return True
         if lost > _STANDSTILL * limits.seconds:
             self._try_again(self._scale, f"the machine stood still for {lost:.1f} s")
