@@ -28,13 +28,17 @@ class Ending(StrEnum):
     FINISHED = "finished"
     """By itself, exit status 0; of `call` with a value that is plain data; of `assert` with all its test code run."""
     EXCEPTION = "exception"
-    """An exception, an exit status other than 0, a value that is no plain data, or the function is not there."""
+    """An exception, an exit status other than 0, or a value that is no plain data."""
+    FUNCTION = "function"
+    """`call` and `assert`: the program does not define the function."""
     NO_VALUE = "no_value"
     """`call` and `assert`: the process ended before there was a result."""
     SYNTAX = "syntax"
     """It does not compile."""
     IMPORT = "import"
     """It imports a module that is not there."""
+    SUITE = "suite"
+    """`assert`: the test code, or the code before it, cannot be used; nothing is known of the program."""
     SIGNAL = "signal"
     """Killed by a signal that it brought on itself: `signal` says which."""
     TIME = "time"
@@ -135,3 +139,31 @@ class Box(Protocol):
     def close(self) -> None:
         """End it; nothing of it is left."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierReport:
+    """Whether this machine can give a tier."""
+
+    tier: Tier
+    available: bool
+    layers: tuple[str, ...]
+    why: str = ""
+    """One sentence: what is missing, and what to do about it; empty where nothing is."""
+
+
+def open_box(tier: Tier) -> Box:
+    """Return a box of this tier, which has shown that it holds.
+
+    Raises `SetupError` where the machine cannot give it, with the next step to take.
+    """
+    from gradatim.checkers.sandbox.tiers import opened  # noqa: PLC0415 - the parts know the contract, not the reverse
+
+    return opened(tier)
+
+
+def probe() -> tuple[TierReport, ...]:
+    """Try every tier on this machine; takes about a second."""
+    from gradatim.checkers.sandbox.tiers import reports  # noqa: PLC0415 - as above
+
+    return reports()

@@ -1,0 +1,202 @@
+"""The fork server of a box: loads the prelude once, then forks a process for each program.
+
+It runs one job at a time, in one thread. Texts, inputs and outputs never enter its memory, which every later program
+inherits: the kernel moves them between the pipes and unnamed files (splice, sendfile), and each process reads its own.
+When the calling process goes, its pipe ends, and so does this.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import mmap
+import os
+import shutil
+import sys
+from contextlib import suppress
+from typing import Any
+
+from gradatim.checkers.sandbox.inside import children, kernel, prelude, syscalls, wire
+from gradatim.checkers.sandbox.inside.program import Bounds, Ground
+from gradatim.checkers.sandbox.inside.watch import Seen, Watch, sweep
+
+_RECURSION = 50_000
+_REPORT = 16384
+
+
+class Server:
+    """What lasts from program to program."""
+
+    def __init__(self, settings: dict[str, Any], requests: int, replies: int) -> None:
+        self.requests = requests
+        self.replies = replies
+        self.settings = settings
+        self.folders = [f"{settings['work']}/{place}" for place in ("1", "2")] if settings["work"] else ["/", "/"]
+        self.stamps: list[int] = [0, 0]
+        self.report_file = os.memfd_create("report")
+        os.ftruncate(self.report_file, _REPORT)
+        self.report = mmap.mmap(self.report_file, _REPORT)
+        self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self.names = prelude.names()
+        if settings["work"]:
+            for place in range(2):
+                self.new_folder(place)
+        self.rules = [self.new_rules(place) for place in range(2)] if settings["landlock"] else []
+        self.filter = syscalls.Filter() if settings["seccomp"] else None
+        self.oom = out_of_memory()
+        self.open: list[int] = []
+        """The unnamed files of the job at hand."""
+
+    def new_folder(self, place: int) -> None:
+        """Make the program's private folder, empty."""
+        folder = self.folders[place]
+        os.mkdir(folder, 0o700)
+        if self.settings["uid"] >= 0:
+            os.chown(folder, self.settings["uid"], self.settings["uid"])
+        self.stamps[place] = os.stat(folder).st_ctime_ns
+
+    def new_rules(self, place: int) -> int:
+        """Return Landlock rules for this place."""
+        write = (self.folders[place],) if self.settings["work"] else ()
+        return kernel.ruleset(kernel.Allowed(tuple(self.settings["read"]), write))
+
+    def clean(self, place: int) -> None:
+        """Make the private folder as new, where a program has touched it: any change moves its `ctime`."""
+        if not self.settings["work"] or os.stat(self.folders[place]).st_ctime_ns == self.stamps[place]:
+            return
+        os.chmod(self.folders[place], 0o700)
+        shutil.rmtree(self.folders[place])
+        self.new_folder(place)
+        if self.rules:
+            os.close(self.rules[place])
+            self.rules[place] = self.new_rules(place)
+
+    def ground(self) -> Ground:
+        """Return what a program's process needs of all this."""
+        return Ground(
+            names=self.names,
+            rules=tuple(self.rules),
+            filter=self.filter,
+            uid=self.settings["uid"],
+            keep_reading=self.settings["keep_reading"],
+            own_bytes=children.address_space(),
+            report=self.report,
+            processes=self.settings["processes"],
+            namespaces=self.settings["namespaces"],
+            folders=tuple(self.folders),
+            null=self.null,
+        )
+
+    def serve(self) -> None:
+        """Answer until the calling process ends."""
+        ground = self.ground()
+        wire.send(self.replies, wire.packed({"ready": os.getpid(), "landlock": kernel.landlock_version()}))
+        while True:
+            try:
+                head = wire.head(self.requests)
+            except EOFError:
+                return
+            self.report[:] = bytes(_REPORT)
+            bounds = Bounds(**head.pop("limits"))
+            given = [self.file(size) for size in head["blobs"]]
+            run = self.run_tests if head["style"] == "assert" else self.run_one
+            run(ground, bounds, head, given)
+            for fd in self.open:
+                os.close(fd)
+            self.open.clear()
+            sweep()
+            for place in range(2):
+                self.clean(place)
+
+    def file(self, size: int = 0) -> int:
+        """Return an unnamed file, filled with so many bytes of the request."""
+        fd = os.memfd_create("file")
+        self.open.append(fd)
+        if size:
+            wire.move(self.requests, fd, size)
+            os.lseek(fd, 0, os.SEEK_SET)
+        return fd
+
+    def run_one(self, ground: Ground, bounds: Bounds, head: dict[str, Any], given: list[int]) -> None:
+        """Run a program of style `stdio` or `call`, and reply."""
+        out, value = self.file(), self.file()
+        child = children.Child(ground, bounds, 0)
+        if head["style"] == "call":
+            child.start(lambda: children.call(child, head, given, (self.null, out, self.null, value)))
+        else:
+            child.start(lambda: children.stdio(child, given, (given[2], out, self.null)))
+        seen = Watch([child.process], bounds.seconds, bounds.threads).until_end(self.requests)
+        self.reply(self.record(seen), [out, value], bounds)
+
+    def run_tests(self, ground: Ground, bounds: Bounds, head: dict[str, Any], given: list[int]) -> None:
+        """Run test code in one process against a program in another, and reply."""
+        record = self.file()
+        asked, answered = os.pipe(), os.pipe()
+        program, tester = children.Child(ground, bounds, 1), children.Child(ground, bounds, 0)
+        ends = (self.null, self.null, self.null)
+        program.start(lambda: children.serve_calls(program, head, given, (*ends, asked[0], answered[1])))
+        tester.start(lambda: children.testing(tester, head, given, (*ends, asked[1], answered[0], record)))
+        for fd in (*asked, *answered):
+            os.close(fd)
+        watch = Watch([tester.process, program.process], bounds.seconds, bounds.threads)
+        seen = watch.until_end(self.requests)
+        self.reply(self.record(seen), [self.null, record], bounds)
+
+    def reply(self, record: dict[str, Any], files: list[int], bounds: Bounds) -> None:
+        """Send what was seen, and the files; of each no more than may be written and a byte."""
+        limit = bounds.output_kb * 1024 + 1
+        sizes = [min(os.fstat(fd).st_size, limit) for fd in files]
+        sizes.append(max(0, self.report.find(b"\0")))
+        wire.send(self.replies, wire.opening(record, sizes))
+        for fd, size in zip((*files, self.report_file), sizes, strict=True):
+            at = 0
+            while at < size:
+                at += os.sendfile(self.replies, fd, at, size - at)
+
+    def record(self, seen: list[Seen]) -> dict[str, Any]:
+        """Return what was seen, for the reply: of the tests' process first, where there is one."""
+        oom = False
+        if any(one.status == -9 and not one.killed for one in seen):
+            count = out_of_memory()
+            oom, self.oom = count != self.oom, count
+        return {
+            "status": seen[0].status,
+            "program": seen[-1].status,
+            "killed": seen[-1].killed,
+            "cause": seen[0].cause,
+            "cpu": sum(one.cpu for one in seen),
+            "wall": seen[0].wall,
+            "resident_kb": seen[-1].resident_kb,
+            "oom": oom,
+        }
+
+
+def out_of_memory() -> int:
+    """Return how often the kernel has killed a process for lack of memory."""
+    with suppress(OSError), open("/proc/vmstat", "rb") as file:  # noqa: PTH123 - as short as it gets
+        for line in file:
+            if line.startswith(b"oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def main() -> None:
+    """Take over stdin and stdout as the pipes to the calling process, and serve."""
+    settings = json.loads(sys.argv[2])
+    requests, replies = os.dup(0), os.dup(1)
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1):
+        os.dup2(null, fd)
+    os.close(null)
+    if settings["die_with_parent"]:
+        kernel.die_with_parent()
+    kernel.adopt_orphans()
+    kernel.no_new_privileges()
+    sys.setrecursionlimit(_RECURSION)
+    server = Server(settings, requests, replies)
+    kernel.not_dumpable()
+    if settings["uid"] >= 0:
+        kernel.forget_capabilities()
+    gc.collect()
+    gc.freeze()
+    server.serve()
