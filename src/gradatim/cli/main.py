@@ -19,6 +19,7 @@ from gradatim.cli import (
     choosing,
     comparing,
     deciding,
+    doctor,
     evaluating,
     looking,
     reading,
@@ -73,6 +74,7 @@ for command in (
     looking.status,
     looking.show,
     looking.query,
+    doctor.doctor,
     asking.mock_server,
     tiny.tiny,
 ):
