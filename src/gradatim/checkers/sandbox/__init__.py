@@ -141,8 +141,29 @@ class Box(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierReport:
+    """Whether this machine can give a tier."""
+
+    tier: Tier
+    available: bool
+    layers: tuple[str, ...]
+    why: str = ""
+    """One sentence: what is missing, and what to do about it; empty where nothing is."""
+
+
 def open_box(tier: Tier) -> Box:
-    """Return a box of this tier. Raises `SetupError` where the machine cannot give it."""
+    """Return a box of this tier, which has shown that it holds.
+
+    Raises `SetupError` where the machine cannot give it, with the next step to take.
+    """
     from gradatim.checkers.sandbox.tiers import opened  # noqa: PLC0415 - the parts know the contract, not the reverse
 
     return opened(tier)
+
+
+def probe() -> tuple[TierReport, ...]:
+    """Try every tier on this machine; takes about a second."""
+    from gradatim.checkers.sandbox.tiers import reports  # noqa: PLC0415 - as above
+
+    return reports()

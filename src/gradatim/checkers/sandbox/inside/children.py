@@ -66,10 +66,11 @@ class Child:
                 inner = os.fork()
                 if inner == 0:
                     _finish(work)
-                for fd in (go[0], go[1], went[0]):
-                    os.close(fd)
+                # A pipe of the program's that stayed open here would never end.
+                os.dup2(went[1], 0)
+                os.closerange(1, 1 << 20)
                 _, status = os.waitpid(inner, 0)
-                os.write(went[1], status.to_bytes(4, "little"))
+                os.write(0, status.to_bytes(4, "little"))
             finally:
                 os._exit(0)
         if self.ground.uid >= 0:
