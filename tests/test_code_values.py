@@ -31,7 +31,7 @@ def nested(depth, core):
         (CALL, 2.0, 2),
         (CALL, None, None),
         (CALL, True, True),
-        (CALL, {"1": "a", "null": 2, "true": 3, "1.5": 4}, {1: "a", None: 2, True: 3, 1.5: 4}),
+        (CALL, {"1": "a", "null": 2, "false": 3, "1.5": 4}, {1: "a", None: 2, False: 3, 1.5: 4}),
         (CALL, [10**5000], [10**5000]),
         (CALL, nested(5000, 1), nested(5000, 1)),
         (NEAR, [0.3333333333], (1 / 3,)),
@@ -97,10 +97,10 @@ def test_wrong_values(suite, expected, got):
 
 def test_a_difference_is_told_shortly():
     """The item that differs is named, and shown alone where the whole is long."""
-    assert difference(CALL, [1, 2], [1, 3]).where == "item 1"
+    assert difference(CALL, [1, 2], [1, 3]).where == "at item 2"
     assert difference(CALL, [1, 2], [1, 3]).got == "[1, 3]"
     long = difference(CALL, [0] * 5000 + [7], [0] * 5000 + [8])
-    assert (long.expected, long.got, long.where) == ("7", "8", "item 5000")
+    assert (long.expected, long.got, long.where) == ("7", "8", "at item 5001")
     assert "bits" in shown(10**9999)
     assert len(shown(["x" * 10**6] * 1000)) < 100_000
 

@@ -109,11 +109,11 @@ def _first(expected: Iterator[str], got: Iterator[str], tolerance: float, unit: 
     for number, (one, other) in enumerate(itertools.zip_longest(expected, got), 1):
         if one == other or (one is not None and other is not None and _alike(one, other, tolerance)):
             continue
-        where = f"{unit} {number}"
+        where = f"at {unit} {number}"
         if other is None:
-            where = f"the output ends before {where}"
+            where = f"the output ends before {unit} {number}"
         elif one is None:
-            where = f"the output goes on with {where}"
+            where = f"the output goes on with {unit} {number}"
         joint = " " if unit == "token" else "\n"
         return Difference(expected=_rest(one, expected, joint), got=_rest(other, got, joint), where=where)
     return None
@@ -148,14 +148,14 @@ def _exact(expected: str, got: str) -> Difference:
     begin = expected.rfind("\n", 0, start) + 1
     begin = max(begin, start - _SHOWN // 2)
     shown = slice(begin, begin + _SHOWN + 1)
-    return Difference(expected=expected[shown], got=got[shown], where=f"character {start + 1}")
+    return Difference(expected=expected[shown], got=got[shown], where=f"at character {start + 1}")
 
 
 def _bags(suite: Suite, text: str) -> Iterator[str]:
     """Give the lines that are not empty, as they are compared."""
     for line in lines(text):
         if line:
-            yield " ".join(tokens(line)) if suite.compare == "tokens" else line
+            yield line if suite.compare == "lines" else " ".join(tokens(line) if len(line) > _PIECE else line.split())
 
 
 def _unordered(suite: Suite, expected: str, got: str) -> Difference | None:

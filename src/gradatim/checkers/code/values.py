@@ -20,6 +20,8 @@ from gradatim.checkers.code.outputs import Difference, near
 from gradatim.suite import Suite
 
 _DEEPEST = 200
+_ITEMS, _SHORT = 60, 400
+"""What is shown of a value."""
 _LONG_BITS = 4000
 """Python writes no larger numbers in decimal without being asked twice."""
 
@@ -28,12 +30,12 @@ def difference(suite: Suite, expected: object, got: object) -> Difference | None
     """Return the first difference, or None where the value is the one that is wanted."""
     if suite.unordered and isinstance(expected, list):
         same = isinstance(got, list | tuple | set | frozenset) and _same_items(expected, list(got), suite.tolerance)
-        return None if same else _told(expected, got, "the items")
+        return None if same else _told(expected, got, "the items, in whatever order")
     if isinstance(expected, list) and isinstance(got, list | tuple):
         for index, (one, other) in enumerate(zip(expected, got, strict=False)):
             if not equal(one, other, suite.tolerance):
-                whole = len(shown(expected)) < _SHORT and len(shown(got)) < _SHORT
-                return _told(expected, got, f"item {index}") if whole else _told(one, other, f"item {index}")
+                whole = max(len(expected), len(got)) <= _ITEMS and max(len(shown(expected)), len(shown(got))) < _SHORT
+                return _told(expected, got, f"at item {index + 1}") if whole else _told(one, other, f"at item {index + 1}")
         if len(expected) != len(got):
             return _told(expected, got, f"{len(got)} items instead of {len(expected)}")
         return None
@@ -163,7 +165,7 @@ class _Showing(reprlib.Repr):
     def __init__(self) -> None:
         super().__init__()
         self.maxlevel = 6
-        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = 60
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = _ITEMS
         self.maxstring = self.maxother = self.maxlong = 400
 
     def repr_int(self, x: int, level: int) -> str:
@@ -172,7 +174,6 @@ class _Showing(reprlib.Repr):
 
 
 _SHOWING = _Showing()
-_SHORT = 400
 
 
 def _told(expected: object, got: object, where: str) -> Difference:
