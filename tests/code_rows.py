@@ -1,4 +1,4 @@
-"""Rows of code questions as the published data sets write them, one question each: add two numbers."""
+"""Rows of code questions as the published data sets write them, all of one question: add two numbers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import base64
 import json
 import pickle
 import zlib
+
+from gradatim.formats.fields import QuestionFields, question_fields
+from gradatim.formats.presets import recognise
+from gradatim.formats.row import BadRow, Row
+from gradatim.suite import Suite, decoded
+from gradatim.types import Domain
 
 STDIO = [("1 2\n", "3\n"), ("-5 5\n", "0\n"), ("10 20\n", "30\n")]
 CALLS = [([1, 2], 3), ([-5, 5], 0), ([10, 20], 30)]
@@ -130,3 +136,33 @@ def mbpp_sanitized(**more: object) -> dict[str, object]:
     row = mbpp()
     names = ("task_id", "code", "test_list")
     return {name: row[name] for name in names} | {"prompt": row["text"], "test_imports": ["import math"]} | more
+
+
+def outputs(*values: object, starter: str = "", inputs: list | None = None) -> dict:
+    """A row of TACO with a function and these outputs."""
+    tests = {"fn_name": "f", "inputs": inputs or [[1]] * len(values), "outputs": list(values)}
+    return taco(input_output=json.dumps(tests), starter_code=starter)
+
+
+def read(row: dict, named: dict | None = None, others: int = 0) -> QuestionFields | BadRow:
+    """The question of one row; `others` rows of the same shape stand beside it."""
+    sample = [Row(place=f"pool.jsonl:{number}", data=row) for number in range(1, 2 + others)]
+    preset = recognise(sample, named)
+    assert preset.domain is Domain.CODE
+    return question_fields(sample[0], preset)
+
+
+def suite(row: dict, named: dict | None = None) -> Suite:
+    """The tests of a row that is a question."""
+    found = read(row, named)
+    assert isinstance(found, QuestionFields), found
+    kept = decoded(found.tests)
+    assert found.reference == kept.reference()
+    return kept
+
+
+def reason(row: dict, named: dict | None = None) -> str:
+    """Why a row is no question."""
+    found = read(row, named)
+    assert isinstance(found, BadRow), found
+    return found.reason

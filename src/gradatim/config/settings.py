@@ -287,7 +287,7 @@ class EvaluateSettings(Asking, frozen=True):
     """Which of `[models]`."""
     sets: list[str] | None = None
     """None: the sets of `presets`; where there are none either, all evaluation sets."""
-    presets: list[Literal["aime24", "aime25", "math500", "gpqa-diamond"]] = []
+    presets: list[Literal["aime24", "aime25", "math500", "gpqa-diamond", "humaneval", "mbpp"]] = []
     """Public sets, read from the Hugging Face hub where the library does not have them yet."""
     samples: int | None = None
     """Answers per question. None: 16 in a set of at most 100 questions, 4 in one of at most 1,000, else 1."""
