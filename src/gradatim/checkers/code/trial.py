@@ -114,12 +114,7 @@ class Trial:
         if suite.style == "assert":
             stop = self._stop
             return Job(
-                style="assert",
-                program=program,
-                setup=suite.setup,
-                code=suite.code,
-                entries=suite.entries,
-                stop_at_first=stop,
+                style="assert", program=program, setup=suite.setup, code=suite.code, entries=suite.entries, stop_at_first=stop
             )
         given = suite.cases[self._case].input
         if suite.style == "stdio":
