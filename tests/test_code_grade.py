@@ -1,5 +1,6 @@
 """Grading wrong programs: by the share of tests that they passed, by a PRM, or not at all where nobody knows."""
 
+import itertools
 import json
 
 import pytest
@@ -98,7 +99,7 @@ def test_the_rate_rule_orders_the_never_solved_by_tests(tmp_path, library):
     shares, hard = levels(library, "tests"), levels(library, "difficulty")
     passed = [(9, 8, 6, 4), (9, 7, 5, 3), (8, 6, 4, 2), (7, 5, 3, 1)]
     assert shares[:4] == pytest.approx([sum(one) / 40 for one in passed])
-    assert all(one < other for one, other in zip(hard[:9], hard[1:10], strict=True))
+    assert all(one < other for one, other in itertools.pairwise(hard[:10]))
 
 
 def test_a_prm_can_score_programs_and_both_are_shown(library):

@@ -86,7 +86,7 @@ def test_run_goes_through_all_and_a_second_run_has_nothing_to_do(tmp_path, monke
             models=models,
             sample=gr.SampleSettings(size=8, when_dry="nearest"),
         )
-        assert [one.stage for one in planning.plan(config)][0] == "ingest"
+        assert planning.plan(config)[0].stage == "ingest"
         ran = {one.stage: one.result for one in run_all(config)}
         assert ran["export"].rows == 8
         asked = server.stats().requests
@@ -109,7 +109,7 @@ def test_the_same_question_with_other_tests_is_a_conflict(tmp_path):
 
 
 def test_a_question_whose_own_program_fails_is_set_aside_with_the_test(tmp_path):
-    """The reason counts, the detail says which test wanted what, and the program that passed is the one that is kept."""
+    """The reason is counted, the detail says which test failed, and the program that passed is kept."""
     rows = [code_row(number) for number in range(6)]
     for number in range(3):
         rows[number]["solution"] = program(number, 4)
@@ -147,23 +147,23 @@ class _Mutant(ast.NodeTransformer):
         self._left -= 1
         return self._left == -1
 
-    def visit_Compare(self, node):  # noqa: N802 - ast's name
+    def visit_Compare(self, node):
         other = {ast.Lt: ast.LtE, ast.Gt: ast.GtE, ast.LtE: ast.Lt, ast.GtE: ast.Gt, ast.Eq: ast.NotEq}
         if type(node.ops[0]) in other and self._turn():
             node.ops[0] = other[type(node.ops[0])]()
         return self.generic_visit(node)
 
-    def visit_Constant(self, node):  # noqa: N802 - ast's name
+    def visit_Constant(self, node):
         if type(node.value) is int and self._turn():
             return ast.copy_location(ast.Constant(node.value + 1), node)
         return node
 
-    def visit_BinOp(self, node):  # noqa: N802 - ast's name
+    def visit_BinOp(self, node):
         if type(node.op) in (ast.Add, ast.Sub) and self._turn():
             node.op = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
         return self.generic_visit(node)
 
-    def visit_Return(self, node):  # noqa: N802 - ast's name
+    def visit_Return(self, node):
         if self._turn():
             return ast.copy_location(ast.Return(ast.Constant(None)), node)
         return self.generic_visit(node)
@@ -183,7 +183,7 @@ def mutants(code: str, count: int, seed: str) -> list[str]:
 
 
 def humaneval(tmp_path: Path, every: int) -> gr.Library:
-    """Return a library with each so-manieth question of HumanEval and a mutant of its reference as the base's answer."""
+    """Return a library with one in `every` questions of HumanEval, and mutants of the references as the base's answers."""
     with gzip.open(HUMANEVAL, "rt") as file:
         lines = file.read().splitlines()[::every]
     pool = write_rows(tmp_path / "humaneval.jsonl", lines)

@@ -34,8 +34,8 @@ def doctor(shape: str | None) -> None:
     default = next(one for one in tiers if one.tier is Tier.DEFAULT)
     if not default.available:
         raise SetupError(
-            f"The default sandbox does not work here, so the programs of code questions cannot be judged: {default.why}. "
-            "Math and choice questions need none."
+            "The default sandbox does not work here, so the programs of code questions cannot be judged: "
+            f"{default.why}. Math and choice questions need none."
         )
 
 
