@@ -349,3 +349,24 @@ def test_the_docs_have_rows_that_are_questions():
     docs = (Path(__file__).parents[1] / "docs" / "formats.md").read_text(encoding="utf-8")
     shown = docs.partition("### Your own tests")[2].partition("```json\n")[2].partition("```")[0]
     assert [suite(json.loads(line)).style for line in shown.splitlines()] == ["stdio", "call", "assert", "assert"]
+
+
+SHARED = {
+    "stdin": (tasks.reads_stdin("Add up.\n\nWrite a list."), "Add up.\n\nWrite a list."),
+    "starter": (tasks.is_called("Add up.", "add", STARTER), "Add up."),
+    "name": (
+        tasks.is_called("Add up.\n\nWrite a Python function that adds.", "add"),
+        "Add up.\n\nWrite a Python function that adds.",
+    ),
+    "stub": (tasks.completes("def add(): ..."), "```python\ndef add(): ...\n```"),
+    "tests": (tasks.passes("Add up.", "assert add()"), "Add up.\n\n```python\nassert add()\n```"),
+    "entries": (tasks.defines("Add up.", ("add", "sub")), "Add up."),
+    "no code": ("What is 2 + 2?", "What is 2 + 2?"),
+}
+
+
+@pytest.mark.parametrize(("prompt", "own"), SHARED.values(), ids=SHARED)
+def test_questions_are_compared_without_what_all_share(prompt, own):
+    """What was added to the source's text comes off again, and nothing else does."""
+    assert tasks.own_text(prompt) == own
+    assert tasks.own_text(own) == own

@@ -28,6 +28,7 @@ from gradatim.formats.fields import question_fields
 from gradatim.formats.jsontext import encode
 from gradatim.formats.read import rows
 from gradatim.formats.row import BadRow, Row
+from gradatim.formats.tasks import own_text
 from gradatim.library import attempts, questions
 from gradatim.library.attempts import NewFault
 from gradatim.library.questions import Dropped
@@ -268,7 +269,7 @@ class _Intake:
         if settled.reason:
             self._drop(connection, row, settled.reason, settled.detail)
             return
-        keys = bands(question.prompt) if self._near_on else ()
+        keys = bands(own_text(question.prompt)) if self._near_on else ()
         twin = self._near(connection, question, keys)
         if twin:
             self._drop(connection, row, "near_duplicate", twin)
@@ -282,7 +283,7 @@ class _Intake:
         self._decontaminate(connection, pk, question.prompt)
 
     def _decontaminate(self, connection: sqlite3.Connection, pk: int, prompt: str) -> None:
-        match = self._index.match(prompt) if self._index else None
+        match = self._index.match(own_text(prompt)) if self._index else None
         if match is not None:
             self.excluded += _exclude(connection, pk, f"{match.name}: {match.text}")
 
@@ -315,7 +316,7 @@ class _Intake:
             keys,
         )
         for _, id_, prompt in found:
-            similarity = near_duplicate(question.prompt, unpack(prompt), self._settings.near or 1.0)
+            similarity = near_duplicate(own_text(question.prompt), own_text(unpack(prompt)), self._settings.near or 1.0)
             if similarity is not None:
                 return f"{id_} (similarity {similarity:.2f})"
         return ""
@@ -371,7 +372,7 @@ def _band_anew(library: Library) -> None:
         connection.execute("DELETE FROM near_band")
         for pk in sorted(pks):
             prompt = connection.execute("SELECT prompt FROM question_text WHERE question = ?", (pk,)).fetchone()[0]
-            keys = bands(unpack(prompt))
+            keys = bands(own_text(unpack(prompt)))
             connection.executemany("INSERT OR IGNORE INTO near_band VALUES (?, ?)", [(key, pk) for key in keys])
         connection.execute("INSERT INTO near_band VALUES (?, 0)", (mark,))
 
@@ -392,7 +393,7 @@ def _evaluation_index(library: Library, ngram: int) -> NgramIndex | None:
     for one in sets:
         for page in questions.pages(library, [one]):
             for question in page.values():
-                index.add(f"{one.name}/{question.id}", question.prompt)
+                index.add(f"{one.name}/{question.id}", own_text(question.prompt))
     return index
 
 
@@ -404,7 +405,7 @@ def _screen_pools(library: Library, settings: IngestSettings) -> int:
         return 0
     excluded = 0
     for page in questions.pages(library, pools):
-        hits = [(pk, match) for pk, question in page.items() if (match := index.match(question.prompt))]
+        hits = [(pk, match) for pk, question in page.items() if (match := index.match(own_text(question.prompt)))]
         with library.transaction() as connection:
             excluded += sum(_exclude(connection, pk, f"{match.name}: {match.text}") for pk, match in hits)
     return excluded
