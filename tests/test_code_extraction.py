@@ -92,7 +92,8 @@ def test_what_is_no_program(answer):
 
 
 @pytest.mark.parametrize(
-    "unit", ["`", "`\n", "```\n", "```python\n", "~~~\n`", " ", "> ", "- ", "\t`", "```x\n", "x=", "\u00a0", "1. ", "import "]
+    "unit",
+    ["`", "`\n", "```\n", "```python\n", "~~~\n`", " ", "> ", "- ", "\t`", "```x\n", "x=", "\u00a0", "1. ", "import "],
 )
 def test_hostile_answers_take_linear_time(unit):
     """Megabytes of anything are read in seconds, within a block too."""
@@ -117,7 +118,11 @@ def test_what_is_fenced_is_found(prose, text, mark, length):
     assert answer[slice(*program.span)] == f"{text}\n"
 
 
-@given(pieces=st.lists(st.sampled_from(["```", "~~~~", "````python", "\n", "x = 1", " ", "> ", "- ", "```text", "\r\n", "\t"])))
+@given(
+    pieces=st.lists(
+        st.sampled_from(["```", "~~~~", "````python", "\n", "x = 1", " ", "> ", "- ", "```text", "\r\n", "\t"])
+    )
+)
 def test_a_program_is_part_of_the_answer(pieces):
     """Whatever the pieces, a span lies in the answer, no fence is in it that could close it, and the rules agree."""
     answer = "".join(pieces)
