@@ -30,8 +30,9 @@ def made(tmp_path_factory):
     return (folder / "library.db").read_bytes()
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch, made) -> Path:
+    """Work in a folder with the library."""
     (tmp_path / "library.db").write_bytes(made)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -42,7 +43,7 @@ def first(sql: str) -> str:
     return json.loads(called("query", sql, "--json").out)[0]["x"]
 
 
-def test_show_says_which_test_failed_and_what_was_used(folder):
+def test_show_says_which_test_failed_and_what_was_used():
     """Tests passed of all, the failing one's number, input, wanted and found value, time, memory and the sandbox."""
     id_ = first("SELECT question AS x FROM verdicts WHERE passed = 2")
     shown = called("show", id_).out
@@ -60,7 +61,7 @@ def test_show_says_which_test_failed_and_what_was_used(folder):
     assert lines["got"].strip() == "28"
 
 
-def test_what_a_program_wrote_moves_no_cursor(folder):
+def test_what_a_program_wrote_moves_no_cursor():
     """A program's own message is shown with its control characters escaped, in every shape."""
     id_ = first("SELECT question AS x FROM verdicts WHERE reason = 'exception'")
     for shape in ((), ("--json",), ("--csv",)):
@@ -71,7 +72,7 @@ def test_what_a_program_wrote_moves_no_cursor(folder):
     assert "\x1b" not in first("SELECT detail AS x FROM verdicts WHERE reason = 'exception'")
 
 
-def test_grade_and_levels_show_the_share_of_tests(folder):
+def test_grade_and_levels_show_the_share_of_tests():
     """The table has the share in the place of the PRM's mean where no PRM scored; `levels --evidence` has both."""
     ended = called("grade")
     assert (ended.code, ended.err) == (0, "")
@@ -83,7 +84,7 @@ def test_grade_and_levels_show_the_share_of_tests(folder):
     assert {line["level"]: (line["questions"], line["score"], line["tests"]) for line in lines}[2] == (1, None, 0.6)
 
 
-def test_verify_warns_of_the_weakest_sandbox_and_stops_where_asked(folder):
+def test_verify_warns_of_the_weakest_sandbox_and_stops_where_asked():
     """`limits` is asked for by name and warned of; the verdicts name it, and stopping leaves the share unknown."""
     ended = called("verify", "--sandbox", "limits", "--stop-at-first", "--workers", "1")
     assert ended.code == 0
@@ -130,7 +131,7 @@ def test_questions_without_a_program_need_no_sandbox(folder, monkeypatch):
     assert (ended.code, ended.out.startswith("ingest pool: 4 questions added")) == (0, True), ended
 
 
-def test_doctor_tries_the_sandbox_of_this_machine(folder):
+def test_doctor_tries_the_sandbox_of_this_machine():
     """Each tier has a row with its layers; the exit code is 0 where the default one works."""
     ended = called("doctor")
     assert ended.code == 0, ended

@@ -183,7 +183,7 @@ def mutants(code: str, count: int, seed: str) -> list[str]:
 
 
 def humaneval(tmp_path: Path, every: int) -> gr.Library:
-    """Return a library with one in `every` questions of HumanEval, and the base's answers: mutants of the references."""
+    """Return a library with one in `every` questions of HumanEval, and mutants of the references as the answers."""
     with gzip.open(HUMANEVAL, "rt") as file:
         lines = file.read().splitlines()[::every]
     pool = write_rows(tmp_path / "humaneval.jsonl", lines)
