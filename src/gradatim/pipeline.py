@@ -15,6 +15,7 @@ from gradatim.library.text import unpack
 from gradatim.models.budget import prompt_bound
 from gradatim.progress import Progress, silent
 from gradatim.stages import attempt as attempt_stage
+from gradatim.stages import calibrate as calibrate_stage
 from gradatim.stages import curate as curate_stage
 from gradatim.stages import evaluate as evaluate_stage
 from gradatim.stages import export as export_stage
@@ -188,6 +189,17 @@ def do_grade(
     finally:
         if prm is not None:
             prm.close()
+
+
+def do_calibrate(library: Library, config: Config, progress: Progress = silent) -> calibrate_stage.CalibrateResult:
+    """Calibrate the configured PRM. Raises `UsageError` where there is none."""
+    if config.prm is None:
+        raise UsageError("There is no [prm] to calibrate. Add one to gradatim.toml: docs/settings.md, [prm].")
+    prm = open_prm(config.prm)
+    try:
+        return calibrate_stage.calibrate(library, config.calibrate, prm=prm, text=config.prm.text, progress=progress)
+    finally:
+        prm.close()
 
 
 def read_presets(

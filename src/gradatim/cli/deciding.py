@@ -102,7 +102,7 @@ def verified(result: VerifyResult) -> list[str]:
 @click.option(
     "--cuts",
     metavar="C1,C2,...",
-    help="What parts the levels: four falling numbers (paper), five (rate), or quintiles.",
+    help="What parts the levels: four falling numbers (paper), five (rate), quintiles, or calibration:NAME.",
 )
 @click.option("--model", metavar="NAME", help="Only this model's attempts; all by default.")
 @click.option("--no-prm", is_flag=True, help="Use the scores that are there; ask no PRM.")
@@ -138,12 +138,14 @@ def grade(
 
 
 def _cuts(text: str | None) -> list[float] | str | None:
-    if text is None or text == "quintiles":
+    if text is None or not text[:1].isdigit():
         return text
     try:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise UsageError(f"--cuts {text!r}: write falling numbers, as in 0.8,0.6,0.4,0.2, or quintiles.") from error
+        raise UsageError(
+            f"--cuts {text!r}: write falling numbers, as in 0.8,0.6,0.4,0.2, quintiles, or calibration:NAME."
+        ) from error
 
 
 def graded(result: GradeResult) -> list[str]:

@@ -16,6 +16,7 @@ import click
 from gradatim import __version__
 from gradatim.cli import (
     asking,
+    calibrating,
     choosing,
     comparing,
     deciding,
@@ -60,6 +61,7 @@ for command in (
     reading.ingest,
     asking.attempt,
     deciding.verify,
+    calibrating.calibrate,
     deciding.grade,
     deciding.levels,
     choosing.sample,

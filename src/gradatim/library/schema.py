@@ -322,4 +322,26 @@ FROM grade x JOIN grading g ON g.pk = x.grading JOIN question q ON q.pk = x.ques
 A verdict with a program or a detail has both in `verdict_text`, and no answer of its own: counting verdicts reads no
 program. A grade's `tests` is the share of tests that wrong programs passed."""
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING, _CODE)
+_CALIBRATION = """
+CREATE TABLE calibration (
+    pk INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    model TEXT NOT NULL,
+    setting INTEGER NOT NULL REFERENCES setting (pk),
+    rates INTEGER NOT NULL REFERENCES setting (pk),
+    prm INTEGER NOT NULL REFERENCES prm (pk),
+    method TEXT NOT NULL,
+    cuts TEXT NOT NULL,
+    questions INTEGER NOT NULL,
+    correlation_all TEXT NOT NULL,
+    correlation_wrong TEXT NOT NULL,
+    made_at REAL NOT NULL
+);
+CREATE VIEW calibrations AS
+SELECT c.name, c.model, s.id AS setting, r.id AS rates, p.name AS prm, c.method, c.cuts, c.questions,
+       c.correlation_all, c.correlation_wrong, c.made_at
+FROM calibration c JOIN setting s ON s.pk = c.setting JOIN setting r ON r.pk = c.rates JOIN prm p ON p.pk = c.prm;
+"""
+"""`setting` is whose attempts are graded, `rates` whose give the pass rates; cuts and correlations are JSON."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING, _CODE, _CALIBRATION)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradatim.library.attempts import key_bounds, settings
-from gradatim.library.paging import paged
+from gradatim.library.paging import PAGE, paged
 from gradatim.library.text import pack, unpack
 from gradatim.reasoning import split_reasoning
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gradatim.library.attempts import Setting
     from gradatim.library.store import Library
@@ -174,35 +175,63 @@ class Unscored:
     answer: str
 
 
-def _lacks_scores(code: bool) -> str:
-    """Say in SQL which attempts of a setting a PRM is to score: wrong ones, programs among them or not."""
-    condition = (
-        "(SELECT outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1) = 'wrong' "
-        "AND NOT EXISTS (SELECT 1 FROM score x WHERE x.attempt = a.pk AND x.prm = ?)"
-    )
-    return condition if code else f"{condition} AND (SELECT domain FROM question WHERE pk = a.question) <> 'code'"
+_NEWEST = "(SELECT outcome FROM verdict v WHERE v.attempt = {}.pk ORDER BY v.checker DESC LIMIT 1)"
 
 
-def count_unscored(library: Library, setting: Setting, prm: int, *, code: bool = True) -> int:
+def _lacks_scores(*, first: bool, code: bool) -> str:
+    """Say in SQL which attempts of a setting a PRM is to score."""
+    conditions = [
+        f"{_NEWEST.format('a')} = 'wrong'",
+        "NOT EXISTS (SELECT 1 FROM score x WHERE x.attempt = a.pk AND x.prm = ?)",
+    ]
+    if first:
+        conditions.append(
+            "NOT EXISTS (SELECT 1 FROM attempt b WHERE b.setting = a.setting AND b.question = a.question "
+            f"AND b.sample < a.sample AND {_NEWEST.format('b')} IN ('correct', 'wrong'))"
+        )
+    if not code:
+        conditions.append("(SELECT domain FROM question WHERE pk = a.question) <> 'code'")
+    return " AND ".join(conditions)
+
+
+def count_unscored(library: Library, setting: Setting, prm: int, *, first: bool = False, code: bool = True) -> int:
     """Count what `unscored` gives."""
-    sql = f"SELECT count(*) FROM attempt a WHERE a.setting = ? AND {_lacks_scores(code)}"
+    sql = f"SELECT count(*) FROM attempt a WHERE a.setting = ? AND {_lacks_scores(first=first, code=code)}"
     return int(library.value(sql, (setting.pk, prm)))
 
 
-def unscored(library: Library, setting: Setting, prm: int, *, code: bool = True) -> Iterator[Unscored]:
+def unscored(
+    library: Library, setting: Setting, prm: int, *, first: bool = False, code: bool = True
+) -> Iterator[Unscored]:
     """Attempts of the setting whose newest verdict is `wrong` and that this PRM has not scored, a page at a time.
 
-    `code=False` leaves those of code questions out.
+    With `first`, only where it is the question's first decided attempt. `code=False` leaves code questions out.
     """
     sql = (
         "SELECT a.pk, a.question, p.prompt, t.content, t.reasoning FROM attempt a CROSS JOIN question_text p "
         "ON p.question = a.question CROSS JOIN attempt_text t ON t.attempt = a.pk "
-        f"WHERE +a.setting = ? AND {_lacks_scores(code)} AND a.pk > ? AND a.pk <= ? ORDER BY a.pk"
+        f"WHERE +a.setting = ? AND {_lacks_scores(first=first, code=code)} "
+        "AND a.pk > ? AND a.pk <= ? ORDER BY a.pk"
     )
-    rows = paged(library, sql, (setting.pk, prm), key_bounds(library, [setting.pk]))
-    for pk, question, prompt, content, reasoning in rows:
-        thinking, answer = split_reasoning(unpack(content), unpack(reasoning))
-        yield Unscored(pk=pk, question=question, prompt=unpack(prompt), thinking=thinking, answer=answer)
+    for row in paged(library, sql, (setting.pk, prm), key_bounds(library, [setting.pk])):
+        yield _unscored(*row)
+
+
+def to_score(library: Library, pks: Iterable[int]) -> Iterator[Unscored]:
+    """Give these attempts, right or wrong, as they are to be scored; a page at a time."""
+    sql = (
+        "SELECT a.pk, a.question, p.prompt, t.content, t.reasoning FROM attempt a JOIN question_text p "
+        "ON p.question = a.question JOIN attempt_text t ON t.attempt = a.pk WHERE a.pk IN ({marks})"
+    )
+    waiting = iter(pks)
+    while page := list(itertools.islice(waiting, PAGE)):
+        for row in library.all(sql.format(marks=",".join("?" * len(page))), page):
+            yield _unscored(*row)
+
+
+def _unscored(pk: int, question: int, prompt: str | bytes, content: str | bytes, reasoning: str | bytes) -> Unscored:
+    thinking, answer = split_reasoning(unpack(content), unpack(reasoning))
+    return Unscored(pk=pk, question=question, prompt=unpack(prompt), thinking=thinking, answer=answer)
 
 
 def write_scores(connection: sqlite3.Connection, attempt: int, prm: int, scores: StepScores) -> None:

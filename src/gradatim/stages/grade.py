@@ -8,32 +8,26 @@ takes the place of the PRM's mean, unless the settings say otherwise: no PRM is 
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from gradatim.config import GradeSettings
+from gradatim.config import CALIBRATION, QUINTILES, GradeSettings
 from gradatim.errors import UsageError
-from gradatim.library import attempts, grades, verdicts
-from gradatim.library.attempts import NewFault
+from gradatim.library import attempts, calibrations, grades, verdicts
 from gradatim.method.levels import NoLevel, PaperRule, RateRule, levels_of_shares, quantile_cuts, reachable_levels
 from gradatim.method.levels import grade as level_of
-from gradatim.prm import Solution
 from gradatim.progress import Progress, Tick, silent
-from gradatim.types import Fault, Outcome, Role, StepScores
+from gradatim.types import Outcome, Role
 from gradatim.work.evidence import CodeScores, paper, rate
+from gradatim.work.scoring import Reader, Scored, Scoring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gradatim.library.attempts import Setting
     from gradatim.library.grades import GradingRow
     from gradatim.library.store import Library, Row
-    from gradatim.library.verdicts import Unscored
     from gradatim.prm import PRM
 
-_BATCH = 200
 _GRADES = 5000
 
 
@@ -104,38 +98,23 @@ def grade(
         )
     if library.value("SELECT 1 FROM verdict LIMIT 1") is None:
         raise UsageError("No attempt has a verdict yet. Run first: gradatim verify")
-    reader = None if prm is None else _Reader(prm=prm, text=text)
+    reader = None if prm is None else Reader(prm=prm, text=text)
     return [_grade_setting(library, setting, settings, reader, progress) for setting in chosen]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reader:
-    """A PRM, and what it is given to read."""
-
-    prm: PRM
-    text: str
-
-    @property
-    def version(self) -> str:
-        """The PRM's version; with what it reads, where that is not the answer."""
-        return self.prm.version if self.text == "answer" else f"{self.prm.version};text={self.text}"
-
-    def solution(self, one: Unscored) -> Solution:
-        """Return what is to be scored of an attempt."""
-        thought = self.text == "thinking" and one.thinking.strip()
-        return Solution(key=one.pk, prompt=one.prompt, answer=one.thinking if thought else one.answer)
-
-
 def _grade_setting(
-    library: Library, setting: Setting, settings: GradeSettings, reader: _Reader | None, progress: Progress
+    library: Library, setting: Setting, settings: GradeSettings, reader: Reader | None, progress: Progress
 ) -> GradeResult:
-    done = _Scored()
     basis = _basis(library, setting, settings)
+    done = Scored()
     if reader is None or not basis.prm_wanted:
         prm_pk = _known_prm(library, setting)
     else:
-        prm_pk = verdicts.ensure_prm(library, reader.prm.name, reader.version)
-        _score(library, setting, reader, (prm_pk, basis), done, progress)
+        prm_pk = reader.key(library)
+        which = {"first": settings.rule == "paper", "code": not basis.by_tests}
+        scoring = Scoring(library=library, setting=setting, reader=reader, stage="grade", progress=progress)
+        total = verdicts.count_unscored(library, setting, prm_pk, **which)
+        done = scoring.run(verdicts.unscored(library, setting, prm_pk, **which), total)
     if prm_pk is None and settings.rule == "paper" and basis.prm_wanted:
         _check_scored(library, setting, basis)
     rule = _rule(library, setting, settings, (prm_pk, basis))
@@ -235,73 +214,6 @@ def _check_scored(library: Library, setting: Setting, basis: _Basis) -> None:
         )
 
 
-@dataclass(slots=True)
-class _Scored:
-    """What the PRM did in this run."""
-
-    scored: int = 0
-    unscored: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
-
-    def count(self, result: StepScores | Fault) -> None:
-        """Count one result."""
-        if isinstance(result, Fault):
-            self.faults[result.reason] += 1
-        elif result.reason:
-            self.unscored[result.reason] += 1
-        else:
-            self.scored += 1
-
-
-def _score(
-    library: Library, setting: Setting, reader: _Reader, by: tuple[int, _Basis], done: _Scored, progress: Progress
-) -> None:
-    """Have the PRM score every wrong attempt that lacks scores; each batch is durable before the next."""
-    prm_pk, basis = by
-    total = verdicts.count_unscored(library, setting, prm_pk, code=not basis.by_tests)
-    if not total:
-        return  # a PRM that is not needed is not loaded
-    batch: list[tuple[int, StepScores | Fault]] = []
-
-    def solutions() -> Iterator[Solution]:
-        for one in verdicts.unscored(library, setting, prm_pk, code=not basis.by_tests):
-            yield reader.solution(one)
-
-    def save() -> None:
-        with library.transaction() as connection:
-            for attempt, result in batch:
-                if isinstance(result, StepScores):
-                    verdicts.write_scores(connection, attempt, prm_pk, result)
-                else:
-                    attempts.write_fault(connection, _fault(setting, attempt, result))
-        batch.clear()
-
-    found = reader.prm.score(solutions())
-    try:
-        for attempt, result in found:
-            batch.append((attempt, result))
-            done.count(result)
-            if len(batch) >= _BATCH:
-                save()
-            progress("grade", Tick(done=done.scored + done.unscored.total(), total=total, faults=done.faults.total()))
-    finally:
-        save()
-        # What it has running (requests, threads) ends now, not when the garbage collector comes by.
-        getattr(found, "close", lambda: None)()
-
-
-def _fault(setting: Setting, attempt: int, fault: Fault) -> NewFault:
-    return NewFault(
-        stage="grade",
-        fault=fault,
-        question=None,
-        setting=setting.pk,
-        sample=None,
-        attempt=attempt,
-        made_at=time.time(),
-    )
-
-
 def _rule(
     library: Library, setting: Setting, settings: GradeSettings, by: tuple[int | None, _Basis]
 ) -> PaperRule | RateRule:
@@ -313,6 +225,8 @@ def _rule(
     if isinstance(settings.cuts, list):
         return PaperRule(cuts=tuple(settings.cuts))
     prm_pk, basis = by
+    if settings.cuts != QUINTILES:
+        return PaperRule(cuts=_calibrated(library, settings.cuts, prm_pk))
     means = [
         evidence.score
         for _, found in grades.evidence(library, setting, prm_pk)
@@ -328,6 +242,19 @@ def _rule(
             f"values, and {means.count(0)} programs passed none, so they cannot be cut into five parts of equal size. "
             "Leave the cuts as they are by default (0.8, 0.6, 0.4, 0.2), or give four numbers."
         ) from error
+
+
+def _calibrated(library: Library, asked: str, prm_pk: int | None) -> tuple[float, ...]:
+    """Return the cuts of a calibration. Raises `UsageError` where it has none, or they are another PRM's."""
+    one = calibrations.find(library, asked.removeprefix(CALIBRATION))
+    if not one.cuts:
+        raise UsageError(f"The calibration {one.name!r} found no cuts: its PRM does not tell five levels apart.")
+    if prm_pk is not None and one.prm != prm_pk:
+        raise UsageError(
+            f"The calibration {one.name!r} was made with another PRM, or another text of it to read, than the scores "
+            "that are to be graded. Calibrate this one: gradatim calibrate"
+        )
+    return one.cuts
 
 
 def _derive(
