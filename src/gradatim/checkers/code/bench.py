@@ -17,6 +17,7 @@ from gradatim.checkers.sandbox import Ending, Job, Limits, SandboxError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gradatim.checkers.code.pulse import Pulse
     from gradatim.checkers.sandbox import Box, Run
 
     Opener = Callable[[], Box]
@@ -60,10 +61,12 @@ class Gauge:
 class Bench:
     """One box, opened when it is first needed, and a new one after each loss. Of one thread."""
 
-    def __init__(self, open_box: Opener, gauge: Gauge) -> None:
+    def __init__(self, open_box: Opener, gauge: Gauge, pulse: Pulse) -> None:
         self._open = open_box
         self._gauge = gauge
+        self.lost = pulse.lost
         self._box: Box | None = None
+        self._stopped = False
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -88,6 +91,11 @@ class Bench:
             self.close()
             return Slowness()
 
+    def stop(self) -> None:
+        """End the box under the thread that uses it, whose job fails then; it opens no other."""
+        self._stopped = True
+        self.close()
+
     def close(self) -> None:
         """End the box; the next job opens another."""
         box, self._box = self._box, None
@@ -95,6 +103,8 @@ class Bench:
             box.close()
 
     def _ready(self) -> Box:
+        if self._stopped:
+            raise SandboxError("sandbox_lost", "the checker was closed")
         if self._box is None:
             self._box = self._open()
             # What it takes now is remembered: it is what later doubts are measured by.

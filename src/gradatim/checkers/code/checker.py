@@ -87,8 +87,8 @@ class CodeChecker:
         with `check`, references are read in the caller's thread.
         """
         for reference, work, result in self._run(references, self._begin_reference, lambda one: len(one.suite)):
-            right = isinstance(result, Verdict) and result.outcome is Outcome.CORRECT
-            yield reference.key, work.index if isinstance(work, _Solutions) and right else -1, result
+            passed = isinstance(result, Verdict) and result.outcome is Outcome.CORRECT
+            yield reference.key, work.index if passed and isinstance(work, _Solutions) else -1, result
 
     def close(self) -> None:
         """End the worker threads and their boxes; the checker can be used again, and then starts new ones."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from gradatim.suite import Suite
 
@@ -59,7 +59,7 @@ def tokens(text: str) -> Iterator[str]:
 
 
 def lines(text: str) -> Iterator[str]:
-    """Give the lines without the white space at their ends, up to the last that is not empty. Only `\\n` ends a line."""
+    """Give the lines without the white space at their ends, up to the last that is not empty. Only LF ends a line."""
     empty = 0
     for piece in _pieces(text, re.compile(r"\n")):
         for line in piece.split("\n"):

@@ -11,24 +11,30 @@ import heapq
 import itertools
 import threading
 from dataclasses import dataclass, field
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
 from gradatim.checkers.code.bench import Bench, Gauge
+from gradatim.checkers.code.pulse import Pulse
 from gradatim.checkers.sandbox import SandboxError
 from gradatim.errors import GradatimError
 from gradatim.types import Boundary, Fault, Verdict
 
 if TYPE_CHECKING:
+    from queue import SimpleQueue
+
     from gradatim.checkers.code.bench import Opener
 
+_GRACE_SECONDS = 0.5
 _CLOSING_SECONDS = 60.0
 
 
 class Work(Protocol):
     """Something that is done a case at a time."""
 
-    spent: float
+    @property
+    def spent(self) -> float:
+        """Seconds that it has had a worker for."""
+        ...
 
     def advance(self, bench: Bench) -> Verdict | None:
         """Do the next case; return the verdict after the last. Raises `SandboxError`."""
@@ -53,10 +59,11 @@ class Schedule:
         self._open_box = open_box
         self._most = threads
         self._gauge = Gauge()
+        self._pulse = Pulse()
         self._changed = threading.Condition()
         self._waiting: list[tuple[float, int, Ticket]] = []
         self._order = itertools.count()
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[threading.Thread, Bench] = {}
         self._idle = 0
         self._closing = False
 
@@ -67,8 +74,10 @@ class Schedule:
             if self._idle >= len(self._waiting) or len(self._threads) >= self._most:
                 return
             # A daemon: a caller that died without closing is not kept from ending.
-            thread = threading.Thread(target=self._serve, name="gradatim-code", daemon=True)
-            self._threads.append(thread)
+            bench = Bench(self._open_box, self._gauge, self._pulse)
+            thread = threading.Thread(target=self._serve, args=(bench,), name="gradatim-code", daemon=True)
+            self._threads[thread] = bench
+            self._pulse.start()
             thread.start()
 
     def cancel(self, tickets: set[Ticket]) -> None:
@@ -80,14 +89,19 @@ class Schedule:
             heapq.heapify(self._waiting)
 
     def close(self) -> None:
-        """End the workers and their boxes; what was not finished is lost. Waits for the cases that are being run."""
+        """End the workers and their boxes; what was not finished is lost, and a case that is being run is ended."""
         with self._changed:
             self._closing = True
             self._waiting.clear()
             self._changed.notify_all()
+        for thread, bench in self._threads.items():
+            thread.join(_GRACE_SECONDS)
+            if thread.is_alive():
+                bench.stop()
         for thread in self._threads:
             thread.join(_CLOSING_SECONDS)
         self._threads.clear()
+        self._pulse.stop()
         self._closing = False
 
     def _push(self, ticket: Ticket) -> None:
@@ -103,8 +117,7 @@ class Schedule:
             self._idle -= 1
             return None if self._closing else heapq.heappop(self._waiting)[2]
 
-    def _serve(self) -> None:
-        bench = Bench(self._open_box, self._gauge)
+    def _serve(self, bench: Bench) -> None:
         try:
             while (ticket := self._next()) is not None:
                 ticket.result = _advanced(ticket.work, bench)

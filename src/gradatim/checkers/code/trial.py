@@ -2,9 +2,10 @@
 
 What is wanted stays here; a job has the program and one input. Rules that are ours:
 
-* A time limit counts once the machine is known to have given the time (see `bench`). By CPU time that is so where the
-  known program takes at most twice its best. By the clock alone, a program gets a second try besides. On a slower
-  machine the limit is raised by as much and the case runs again later, twice at most; then the item is a fault.
+* A time limit counts where the machine is known to have given the time: it did not stand still (see `pulse`), and a
+  known program takes at most twice its best (see `bench`), by CPU time where the program used its limit of that, else
+  by the clock as well. On a slower machine the limit is raised by as much and the case runs again, after the programs
+  that had less time; twice at most, then the item is a fault.
 * After three cases that took too long the rest are counted as failed, and so are those beyond the time of all tests.
 * An assertion is a test; test code without any is one test.
 """
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 _TOLERATED = 2.0
 """Slowness at which a time limit is believed as it is."""
 _MARGIN = 1.25
+_STANDSTILL = 0.2
+"""Of the limit."""
+_IDLE = 4.0
+"""How much longer than its CPU time the clock may run before all tests are ended by the clock."""
 _MOST_SCALE = 8.0
 _RERUNS = 2
 _TIMEOUTS = 3
@@ -114,7 +119,12 @@ class Trial:
         if suite.style == "assert":
             stop = self._stop
             return Job(
-                style="assert", program=program, setup=suite.setup, code=suite.code, entries=suite.entries, stop_at_first=stop
+                style="assert",
+                program=program,
+                setup=suite.setup,
+                code=suite.code,
+                entries=suite.entries,
+                stop_at_first=stop,
             )
         given = suite.cases[self._case].input
         if suite.style == "stdio":
@@ -131,14 +141,14 @@ class Trial:
             return True
         if run.ending is not Ending.TIME:
             return False
+        lost = bench.lost(run.wall)
         slowness = bench.slowness()
-        all_its_cpu = run.seconds >= 0.9 * limits.seconds
-        slow = slowness.cpu if all_its_cpu else max(slowness.cpu, slowness.wall)
+        slow = slowness.cpu if run.seconds >= 0.9 * limits.seconds else max(slowness.cpu, slowness.wall)
         if slow > max(_TOLERATED, self._scale):
             self._try_again(slow, f"a known program takes {slow:.1f} times as long as at its best")
             return True
-        if not all_its_cpu and not self._tries and not self._timeouts:
-            self._tries += 1
+        if lost > _STANDSTILL * limits.seconds:
+            self._try_again(self._scale, f"the machine stood still for {lost:.1f} s")
             return True
         return False
 
@@ -150,9 +160,9 @@ class Trial:
 
     def _take(self, run: Run, limits: Limits) -> None:
         """Count a case, and go on to the next."""
-        own = limits.seconds / self._scale if run.ending is Ending.TIME else 0.0
-        self._cpu += max(min(run.seconds, own), own) if own else run.seconds
-        self._clock += own or max(run.seconds, run.wall)
+        late = limits.seconds / self._scale if run.ending is Ending.TIME else 0.0
+        self._cpu += late or run.seconds
+        self._clock += late or run.wall
         self._most["seconds"] = max(self._most["seconds"], run.seconds)
         self._most["memory_mb"] = max(self._most["memory_mb"], run.memory_mb)
         self._timeouts += run.ending is Ending.TIME
@@ -216,14 +226,13 @@ class Trial:
     def _exhausted(self, bench: Bench) -> bool:
         """Say whether the time of all tests is used up, on a machine as it is at its best."""
         total = self._rules.total_seconds
-        if max(self._cpu, self._clock) < self._allowed:
+        used = max(self._cpu, self._clock / _IDLE)
+        if used < self._allowed:
             return False
         slowness = bench.slowness()
-        slow = max(slowness.cpu, slowness.wall)
-        if self._cpu >= total * _believed(slowness.cpu) or self._clock >= total * _believed(slow):
-            return True
-        self._allowed = max(self._cpu, self._clock) + total / 10
-        return False
+        slow = slowness.cpu if self._cpu >= self._allowed else max(slowness.cpu, slowness.wall)
+        self._allowed = total * (1.0 if slow <= _TOLERATED else min(slow, _MOST_SCALE))
+        return used >= self._allowed
 
     def _verdict(self, bench: Bench) -> Verdict:
         right = self._failure is None
@@ -240,8 +249,3 @@ class Trial:
             total=self._total,
             detail=msgspec.json.encode(detail).decode(),
         )
-
-
-def _believed(slow: float) -> float:
-    """Return by how much a limit on all tests is raised; a machine that runs nothing at all says nothing."""
-    return 1.0 if slow <= _TOLERATED else min(slow, _MOST_SCALE)

@@ -15,9 +15,12 @@ from __future__ import annotations
 import itertools
 import reprlib
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from gradatim.checkers.code.outputs import Difference, near
-from gradatim.suite import Suite
+
+if TYPE_CHECKING:
+    from gradatim.suite import Suite
 
 _DEEPEST = 200
 _ITEMS, _SHORT = 60, 400
@@ -35,7 +38,9 @@ def difference(suite: Suite, expected: object, got: object) -> Difference | None
         for index, (one, other) in enumerate(zip(expected, got, strict=False)):
             if not equal(one, other, suite.tolerance):
                 whole = max(len(expected), len(got)) <= _ITEMS and max(len(shown(expected)), len(shown(got))) < _SHORT
-                return _told(expected, got, f"at item {index + 1}") if whole else _told(one, other, f"at item {index + 1}")
+                return (
+                    _told(expected, got, f"at item {index + 1}") if whole else _told(one, other, f"at item {index + 1}")
+                )
         if len(expected) != len(got):
             return _told(expected, got, f"{len(got)} items instead of {len(expected)}")
         return None
@@ -70,20 +75,19 @@ def shown(value: object) -> str:
 
 def _same(one: object, other: object, tolerance: float) -> bool:
     """Compare two values that hold no others."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return type(one) is type(other) and one == other
-    if not isinstance(one, int | float):
-        return type(one) is type(other) and one == other
-    if not isinstance(other, int | float):
-        return False
-    if one == other:
-        return True
+    numbers = _is_number(one) and _is_number(other)
+    if not numbers or one == other:
+        return one == other and (numbers or type(one) is type(other))
     if tolerance <= 0 or (isinstance(one, int) and isinstance(other, int)):
         return False
     try:
-        return near(float(one), float(other), tolerance)
+        return near(float(one), float(other), tolerance)  # type: ignore[arg-type]  # they are numbers
     except OverflowError:
         return False
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _key(key: object) -> str | None:

@@ -1,0 +1,53 @@
+"""Feels when the machine stands still: a suspended laptop, a paused virtual machine, a swap storm.
+
+The known program of `bench` says how slow the machine is after a time limit was hit. What stood still while a program
+ran and is over by then shows here: a thread that is to wake ten times a second, and was late.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+_TICK = 0.1
+_LATE = 0.1
+"""What a busy machine does to anybody, and is no standstill."""
+_KEPT = 1000
+
+
+class Pulse:
+    """A thread that wakes and notes how late it is."""
+
+    def __init__(self) -> None:
+        self._late: deque[tuple[float, float]] = deque(maxlen=_KEPT)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin, where it has not begun."""
+        if self._thread is None:
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._beat, name="gradatim-pulse", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait for the thread."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def lost(self, seconds: float) -> float:
+        """Return how many of the last seconds the machine stood still."""
+        since = time.monotonic() - seconds
+        return sum(late for when, late in list(self._late) if when >= since)
+
+    def _beat(self) -> None:
+        before = time.monotonic()
+        while not self._stop.wait(_TICK):
+            now = time.monotonic()
+            late = now - before - _TICK
+            if late > _LATE:
+                self._late.append((now, late))
+            before = now
