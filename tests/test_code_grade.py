@@ -165,3 +165,9 @@ def test_few_tests_cannot_reach_every_level_and_the_result_warns(tmp_path):
         (result,) = gr.grade(library)
         assert levels(library) == [5, 4, 2] * 2
         assert result.warning.startswith("With at most 3 tests per question, level 1, 3 cannot occur")
+
+
+def test_cuts_of_a_calibration_are_not_used_for_shares(library):
+    """What was calibrated on a PRM's scores says nothing of tests: the sentence says to leave it out."""
+    with pytest.raises(UsageError, match="cuts for a PRM's scores"):
+        gr.grade(library, gr.GradeSettings(cuts="calibration:any"))
