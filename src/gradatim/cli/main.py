@@ -20,6 +20,7 @@ from gradatim.cli import (
     choosing,
     comparing,
     deciding,
+    doctor,
     evaluating,
     looking,
     reading,
@@ -75,6 +76,7 @@ for command in (
     looking.status,
     looking.show,
     looking.query,
+    doctor.doctor,
     asking.mock_server,
     tiny.tiny,
 ):

@@ -100,15 +100,24 @@ def chosen_grading(library: Library, model: str | None = None, grading: str | No
     return found[-1]
 
 
+_WINDOW = "WHERE a.setting = ? AND a.question > ? AND a.question <= ? ORDER BY a.question, a.sample"
+_EVIDENCE = (
+    "SELECT a.question, a.sample, "
+    "(SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1), "
+    f"(SELECT x.mean FROM score x WHERE x.attempt = a.pk AND x.prm = ?), '', NULL, NULL FROM attempt a {_WINDOW}"
+)
+"""Where there are no code questions: half of the other's time."""
+_EVIDENCE_OF_CODE = (
+    "SELECT a.question, a.sample, v.outcome, "
+    "(SELECT x.mean FROM score x WHERE x.attempt = a.pk AND x.prm = ?), q.domain, v.passed, v.total "
+    "FROM attempt a CROSS JOIN question q ON q.pk = a.question LEFT JOIN verdict v ON v.attempt = a.pk "
+    f"AND v.checker = (SELECT max(w.checker) FROM verdict w WHERE w.attempt = a.pk) {_WINDOW}"
+)
+
+
 def evidence(library: Library, setting: Setting, prm: int | None) -> Iterator[tuple[int, list[AttemptEvidence]]]:
     """Give each question's attempts of the setting in the order of their samples; a page at a time."""
-    sql = (
-        "SELECT a.question, a.sample, v.outcome, "
-        "(SELECT x.mean FROM score x WHERE x.attempt = a.pk AND x.prm = ?), q.domain, v.passed, v.total "
-        "FROM attempt a CROSS JOIN question q ON q.pk = a.question LEFT JOIN verdict v ON v.attempt = a.pk "
-        "AND v.checker = (SELECT max(w.checker) FROM verdict w WHERE w.attempt = a.pk) "
-        "WHERE a.setting = ? AND a.question > ? AND a.question <= ? ORDER BY a.question, a.sample"
-    )
+    sql = _EVIDENCE if library.value("SELECT 1 FROM suite LIMIT 1") is None else _EVIDENCE_OF_CODE
     last = library.value("SELECT max(question) FROM attempt WHERE setting = ?", (setting.pk,)) or 0
     # By windows of questions, so that no page ends inside one.
     for after in range(0, last, QUESTIONS):

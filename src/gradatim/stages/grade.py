@@ -144,6 +144,8 @@ class _Basis:
     other: bool
     """Whether there are others."""
     code_scores: CodeScores
+    calibrated: bool
+    """Whether the cuts are those of a calibration."""
 
     @property
     def by_tests(self) -> bool:
@@ -159,7 +161,8 @@ class _Basis:
 def _basis(library: Library, setting: Setting, settings: GradeSettings) -> _Basis:
     """Say what scores wrong attempts. Raises `UsageError` where it is to be tests and not all were run."""
     code, other = grades.attempted(library, setting)
-    basis = _Basis(code=code, other=other, code_scores=settings.code_scores)
+    calibrated = settings.rule == "paper" and isinstance(settings.cuts, str) and settings.cuts != QUINTILES
+    basis = _Basis(code=code, other=other, code_scores=settings.code_scores, calibrated=calibrated)
     stopped = grades.count_stopped(library, setting) if basis.by_tests else 0
     if stopped:
         raise UsageError(
@@ -226,6 +229,11 @@ def _rule(
         return PaperRule(cuts=tuple(settings.cuts))
     prm_pk, basis = by
     if settings.cuts != QUINTILES:
+        if not basis.prm_wanted:
+            raise UsageError(
+                f"{settings.cuts} has cuts for a PRM's scores, and the programs of {setting.model} are graded by the "
+                'share of tests that they passed. Leave the cuts out, or set code_scores = "prm" in [grade].'
+            )
         return PaperRule(cuts=_calibrated(library, settings.cuts, prm_pk))
     means = [
         evidence.score
@@ -268,12 +276,14 @@ def _derive(
     reasons = Counter[str]()
     rule, basis = by
     weigh = paper if isinstance(rule, PaperRule) else rate
+    # Cuts that were calibrated say something of a PRM's scores, and nothing of shares of tests.
+    of_tests = PaperRule() if basis.calibrated and basis.by_tests else rule
     rows: list[Row] = []
     done = 0
     for question, found in grades.evidence(library, setting, grading.prm):
         weighed = weigh(found, basis.code_scores)
         evidence = weighed.evidence
-        result = level_of(evidence, rule)
+        result = level_of(evidence, of_tests if found[0].code else rule)
         # There are attempts of every question here: what has none that counts was not judged yet.
         reason = "not_verified" if result.reason == NoLevel.NO_ATTEMPT else result.reason
         if result.level is None:
