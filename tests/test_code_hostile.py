@@ -1,10 +1,10 @@
-"""Hostile programs as answers: the verdict of each is one that its index allows, and the next answers are judged right."""
+"""Hostile programs as answers: each gets a verdict that its index allows, and the next answers are judged right."""
 
 import json
 
 import pytest
-from code_world import DATA, humaneval, humaneval_suite, needs_humaneval, needs_sandbox, quick
 
+from code_world import DATA, humaneval, humaneval_suite, needs_humaneval, needs_sandbox, quick
 from gradatim.checkers import Item
 from gradatim.checkers.code import CodeChecker
 from gradatim.suite import Case, Suite
