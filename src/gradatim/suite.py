@@ -1,4 +1,4 @@
-"""What decides a code question: its suite of tests, as formats read them, the library keeps them and the checker runs them.
+"""What decides a code question: its suite of tests, as formats read it, the library keeps it and the checker runs it.
 
 Three styles, as data sets have them:
 
