@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from code_world import ADD, SUM, fenced, item, judged, many_cases, needs_sandbox, quick
 
+from code_world import ADD, SUM, fenced, item, judged, many_cases, needs_sandbox, quick
 from gradatim.checkers import Item
 from gradatim.checkers.code import CodeChecker, Reference, Rules
 from gradatim.suite import Case, Suite
@@ -105,6 +105,10 @@ def body(program):
         ("def f(xs: return", "syntax_error", 0),
         ("import no_such_module\ndef f(xs): return xs[::-1]", "import_missing", 0),
         ("raise ValueError('no')", "exception", 0),
+        ("def f(xs): return xs[::-1] if xs else 1 / 0", "exception", 1),
+        ("def f(xs): return [0] * (1 << 40)", "memory_limit", 0),
+        ("def f(xs):\n    import no_such_module", "import_missing", 0),
+        ("def f(xs):\n    import os\n    os.kill(os.getpid(), 15)", "killed", 0),
         ("def f(xs):\n    while True: pass", "time_limit", 0),
     ],
 )
@@ -113,8 +117,13 @@ def test_the_three_styles_agree(checker, program, reason, passed):
     for style, suite, text in body(program):
         verdict = judged(checker, [text], suite.encoded())[0]
         assert (verdict.reason, verdict.total) == (reason, 2), style
-        if reason in {"tests_passed", "wrong_answer"}:
-            assert verdict.passed == passed, style
+        assert verdict.passed == passed, style
+
+
+def test_an_assertion_shows_both_sides(checker):
+    """Of `assert f(x) == y` the verdict has what came and what is wanted."""
+    detail = json.loads(judged(checker, ["def f(xs): return xs"], ASSERT.encoded())[0].detail)
+    assert detail["failed"] == {"test": 1, "input": "assert f([1, 2]) == [2, 1]", "expected": "[2, 1]", "got": "[1, 2]"}
 
 
 def test_a_method_of_solution_is_called_too(checker):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 import gradatim as gr
-from code_rows import ADDS, READS, codecontests, codeforces, livecodebench, taco
+from code_rows import ADDS, READS, codecontests, codeforces, humaneval, livecodebench, mbpp_sanitized, taco
+from gradatim.library import evaluations
+from gradatim.pipeline import read_presets
 from pools import write_rows
-
-pytest.importorskip("gradatim.checkers.code.checker")
 
 STDIN = {
     "livecodebench": livecodebench(question_content="Add two numbers, as LiveCodeBench asks."),
@@ -90,3 +90,34 @@ def test_the_form_of_a_question_decides_no_verdict(verdicts, style, program):
     outcome, _, passed, total = next(iter(found.values()))
     assert total == 3
     assert (outcome, passed or 0) == WANTED.get((style, program), ("wrong", 0))
+
+
+def test_public_sets_of_code_are_read_as_published(tmp_path):
+    """Rows as HumanEval and MBPP's sanitized part have them become sets of their name; recorded answers find them."""
+    stubs = [f'def {name}(a, b):\n    """{text}"""\n' for name, text in (("add", "Add."), ("take", "Subtract."))]
+    tests = "def check(candidate):\n    assert candidate(3, 2) == {}\n"
+    files = {
+        "humaneval": [
+            humaneval(
+                task_id=f"HumanEval/{number}",
+                prompt=stub,
+                entry_point=name,
+                canonical_solution=f"    return a {sign} b\n",
+                test=tests.format(wanted),
+            )
+            for number, (stub, name, sign, wanted) in enumerate(zip(stubs, ("add", "take"), "+-", (5, 1), strict=True))
+        ],
+        "mbpp": [mbpp_sanitized(task_id=12), mbpp_sanitized(task_id=13, prompt="Write one function that adds.")],
+    }
+    with gr.Library(tmp_path / "presets.db", write=True) as library:
+        for name, rows in files.items():
+            chosen = gr.EvaluateSettings(presets=[name], samples=1)
+            (found,) = read_presets(library, chosen, str(write_rows(tmp_path / f"copy-{name}.jsonl", rows)))
+            assert (found.added, found.dropped) == (2, {})
+            answers = [
+                {"task_id": row["task_id"], "a": "```python\ndef add(a, b):\n    return a + b\n```"} for row in rows
+            ]
+            path = str(write_rows(tmp_path / "answers.jsonl", answers))
+            assert gr.record(library, path, {"source_id": "task_id", "answer": "a"}, model="m", role="eval").added == 2
+            (result,) = gr.evaluate(library, "m", chosen, setting=evaluations.evaluations(library, "m")[0].setting.id)
+            assert result.overall.accuracy.value == (0.5 if name == "humaneval" else 1.0)

@@ -12,6 +12,8 @@ What is wanted stays here; a job has the program and one input. Rules that are o
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +43,9 @@ _RERUNS = 2
 _TIMEOUTS = 3
 _ANSWER = 20_000
 _SIGKILL = 9
+_SIDES = re.compile(r"left: (.*?), right: (.*)", re.DOTALL)
+"""How a box tells both sides of a comparison."""
+_RAISED = {"AssertionError": "wrong_answer", "MemoryError": "memory_limit", "ModuleNotFoundError": "import_missing"}
 _REASONS = {
     Ending.EXCEPTION: "exception",
     Ending.FUNCTION: "function_missing",
@@ -145,7 +150,8 @@ class Trial:
         slowness = bench.slowness()
         slow = slowness.cpu if run.seconds >= 0.9 * limits.seconds else max(slowness.cpu, slowness.wall)
         if slow > max(_TOLERATED, self._scale):
-            self._try_again(slow, f"a known program takes {slow:.1f} times as long as at its best")
+            how = f"takes {slow:.1f} times as long as at its best" if slow < math.inf else "does not come to its end"
+            self._try_again(slow, f"a known program {how}")
             return True
         if lost > _STANDSTILL * limits.seconds:
             self._try_again(self._scale, f"the machine stood still for {lost:.1f} s")
@@ -187,9 +193,10 @@ class Trial:
         failed = next((number for number, one in enumerate(run.assertions, 1) if not one.passed), self._total)
         if not finished or self._passed < self._total:
             one = run.assertions[failed - 1]
-            error = one.message if finished else run.error or one.message
-            reason = "wrong_answer" if finished else _REASONS[run.ending]
-            self._failure = Failure(reason=reason, test=failed, input=one.text, error=error)
+            told = _told(one.message)
+            if not finished:
+                told = {"reason": _REASONS[run.ending], "error": run.error or one.message}
+            self._failure = Failure(test=failed, input=one.text, **told)
 
     def _compared(self, run: Run) -> Failure | None:
         case, number = self._suite.cases[self._case], self._case + 1
@@ -249,3 +256,12 @@ class Trial:
             total=self._total,
             detail=msgspec.json.encode(detail).decode(),
         )
+
+
+def _told(message: str) -> dict[str, str]:
+    """Return the reason of an assertion that failed, and what there is to say: its sides, or the exception."""
+    sides = _SIDES.fullmatch(message)
+    if sides:
+        return {"reason": "wrong_answer", "got": sides[1], "expected": sides[2]}
+    reason = next((reason for name, reason in _RAISED.items() if message.startswith(name)), "exception")
+    return {"reason": reason if message else "wrong_answer", "error": message}

@@ -99,7 +99,7 @@ class ForkServer:
             assert self._process.stdin is not None
             os.set_blocking(self._process.stdin.fileno(), False)
             if "ready" not in reply:
-                raise ValueError(reply)
+                raise ValueError(reply)  # noqa: TRY301 - handled as the others are, just below
         except (OSError, EOFError, TimeoutError, ValueError) as error:
             said = self._said()
             self.close()

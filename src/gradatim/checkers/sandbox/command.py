@@ -59,7 +59,7 @@ class Plan:
 
 def command(plan: Plan) -> list[str]:
     """Return the command line of a box."""
-    settings = {
+    settings: dict[str, object] = {
         "landlock": plan.landlock,
         "seccomp": plan.seccomp,
         "namespaces": plan.namespaces,
@@ -128,13 +128,13 @@ def _bubblewrap() -> list[str]:
     else:
         for capability in ("SETUID", "SETGID", "SETPCAP", "KILL", "CHOWN", "DAC_OVERRIDE", "FOWNER", "SYS_ADMIN"):
             arguments += ["--cap-add", f"CAP_{capability}"]
-    for folder in ("/py", "/py/bin", "/usr", "/dev", "/etc"):
+    for folder in ("/py", "/py/bin", f"/py/{sys.platlibdir}", "/py/lib", "/usr", "/dev", "/etc"):
         # bubblewrap's own would be closed to all but their owner.
         arguments += ["--perms", "0755", "--dir", folder]
     for place in _LIBRARIES:
         path = Path(place)
         if path.is_symlink():
-            arguments += ["--symlink", os.readlink(path), place]
+            arguments += ["--symlink", str(path.readlink()), place]
         elif path.is_dir():
             arguments += ["--ro-bind", place, place]
     arguments += _interpreter()

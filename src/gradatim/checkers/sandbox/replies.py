@@ -87,15 +87,19 @@ def _ending(status: int, cause: str, said: bytes, memory: float, limits: Limits)
         return Ending.TIME, f"not done after {limits.seconds:g} s"
     if cause == "threads":
         return Ending.EXCEPTION, "more threads than may be"
-    if status == -_XFSZ:
-        return Ending.OUTPUT, "more output than may be"
     if status < 0:
-        if -status in _MEMORY_SIGNALS and memory > 0.9 * limits.memory_mb:
-            return Ending.MEMORY, f"signal {-status} with {memory:.0f} MiB in use"
-        return Ending.SIGNAL, f"signal {-status}"
+        return _killed(-status, memory, limits)
     if status == 0:
         return Ending.FINISHED, ""
     return _report(said) or (Ending.EXCEPTION, f"exit status {status}")
+
+
+def _killed(number: int, memory: float, limits: Limits) -> tuple[Ending, str]:
+    if number == _XFSZ:
+        return Ending.OUTPUT, "more output than may be"
+    if number in _MEMORY_SIGNALS and memory > 0.9 * limits.memory_mb:
+        return Ending.MEMORY, f"signal {number} with {memory:.0f} MiB in use"
+    return Ending.SIGNAL, f"signal {number}"
 
 
 class _Record:

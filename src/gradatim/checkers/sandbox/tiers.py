@@ -10,7 +10,7 @@ import os
 import shutil
 from dataclasses import dataclass, replace
 
-from gradatim.checkers.sandbox import Box, Ending, Job, Limits, SandboxError, Tier, TierReport
+from gradatim.checkers.sandbox import Box, Ending, Job, Limits, Run, SandboxError, Tier, TierReport
 from gradatim.checkers.sandbox.box import ForkServer
 from gradatim.checkers.sandbox.command import Plan
 from gradatim.checkers.sandbox.inside import kernel, syscalls
@@ -85,16 +85,22 @@ def _tried(plan: Plan) -> ForkServer:
     box = ForkServer(plan)
     try:
         run = box.run(Job(style="stdio", program=_TRIAL, stdin=b"held\n"), _LIMITS)
-        said = run.stdout.decode(errors="replace").split()
-        if run.ending is not Ending.FINISHED or said[:1] != ["held"]:
-            raise SandboxError("sandbox_start", f"an honest program did not run: {run.ending}, {run.error}")
-        got = [one for one in said[1:] if one in ("root",) or plan.seccomp]
-        if got:
-            raise SandboxError("sandbox_start", f"a program got out of the sandbox: {', '.join(got)}")
+        what = _objection(plan, run)
     except BaseException:
         box.close()
         raise
+    if what:
+        box.close()
+        raise SandboxError("sandbox_start", what)
     return box
+
+
+def _objection(plan: Plan, run: Run) -> str:
+    said = run.stdout.decode(errors="replace").split()
+    if run.ending is not Ending.FINISHED or said[:1] != ["held"]:
+        return f"an honest program did not run in it: {run.ending}, {run.error}"
+    got = [one for one in said[1:] if one == "root" or plan.seccomp]
+    return f"a program got out of it: {', '.join(got)}" if got else ""
 
 
 def opened(tier: Tier) -> Box:
@@ -129,6 +135,9 @@ def reports() -> tuple[TierReport, ...]:
             continue
         box.close()
         if tier is Tier.DEFAULT and "bubblewrap" not in box.layers:
-            why = why or f"without bubblewrap, so without namespaces of its own and without a folder to write: {_BUBBLEWRAP}"
+            why = (
+                why
+                or f"without bubblewrap, so without namespaces of its own and without a folder to write: {_BUBBLEWRAP}"
+            )
         found.append(TierReport(tier=tier, available=True, layers=box.layers, why=why))
     return tuple(found)

@@ -40,7 +40,7 @@ class Rewriter(ast.NodeTransformer):
         self.lines = code.splitlines()
         self.found: list[Statement] = []
 
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:  # noqa: N802 - the name is the syntax tree's
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
         """Replace one."""
         if all(isinstance(one, _CONSTANT) for one in ast.walk(node.test)):
             return ast.copy_location(ast.Pass(), node)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import os
 import resource
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradatim.checkers.sandbox.inside import kernel, program, serving, tester
@@ -142,5 +143,4 @@ def testing(child: Child, head: dict[str, Any], given: list[int], descriptors: t
 
 def address_space() -> int:
     """Return the bytes of this process's address space."""
-    with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - as short as it gets
-        return int(file.read().split()[0]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()

@@ -11,6 +11,7 @@ import os
 import struct
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 globals()["__builtins__"] = dict(vars(builtins))
 
@@ -50,7 +51,7 @@ def _call(result: int) -> int:
 
 
 def prctl(option: int, first: int = 0, second: int = 0, third: int = 0) -> int:
-    """Call prctl(2)."""
+    """Ask for one of the many things that `prctl` does."""
     values = (ctypes.c_ulong(first), ctypes.c_ulong(second), ctypes.c_ulong(third), ctypes.c_ulong(0))
     return _call(_LIBC.prctl(option, *values))
 
@@ -90,7 +91,7 @@ def _allow(rules: int, path: str, access: int) -> None:
     except OSError:
         return
     try:
-        if not os.path.isdir(path):
+        if not Path(path).is_dir():
             access &= _READ_FILE | _WRITE_FILE
         rule = struct.pack("<Qi", access, place)
         _call(_LIBC.syscall(_ADD_RULE, rules, 1, rule, 0))

@@ -122,37 +122,31 @@ def written(value: object, limit: int, handle: Callable[[object], int] | None = 
     return "".join(writer.parts)
 
 
-def _integer(text: object) -> int:
-    if type(text) is not str or not text.isascii():
-        raise ValueError("no integer")
-    return int(text, 16)
-
-
 _FLOATS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
+_READ: dict[str, tuple[type, Callable[[Any], object]]] = {
+    "i": (str, lambda text: int(text, 16)),
+    "f": (str, lambda text: _FLOATS[text]),
+    "b": (str, bytes.fromhex),
+    "c": (list, lambda pair: complex(*map(float, pair))),
+    "d": (list, lambda pairs: {key: item for key, item in pairs}),  # noqa: C416 - a pair of another length is an error
+    "t": (list, tuple),
+    "s": (list, set),
+    "z": (list, frozenset),
+}
 
 
 def _revived(pairs: list[tuple[str, Any]], handle: Callable[[int], object] | None) -> object:
     if len(pairs) != 1:
         raise ValueError("not one tag")
     tag, value = pairs[0]
-    if tag == "i":
-        return _integer(value)
-    if tag == "f":
-        return _FLOATS[value]
-    if tag == "b":
-        return bytes.fromhex(value)
-    if tag == "h" and handle is not None and type(value) is int:
+    if tag == "h":
+        if handle is None or type(value) is not int:
+            raise ValueError("no handle")
         return handle(value)
-    if type(value) is not list:
-        raise ValueError("no list")
-    if tag == "d":
-        return {key: item for key, item in value}  # noqa: C416 - a pair of another length raises ValueError
-    if tag == "c":
-        return complex(float(value[0]), float(value[1]))
-    for kind, name in _TAGS.items():
-        if tag == name:
-            return kind(value)
-    raise ValueError("unknown tag")
+    kind, make = _READ[tag]
+    if type(value) is not kind:
+        raise ValueError("not what the tag says")
+    return make(value)
 
 
 _READER = json.JSONDecoder(object_pairs_hook=lambda pairs: _revived(pairs, None))

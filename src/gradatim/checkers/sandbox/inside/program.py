@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import builtins
 import io
-import mmap
 import os
 import resource
 import sys
@@ -18,10 +17,14 @@ import threading
 import types
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradatim.checkers.sandbox.inside import kernel, plain
-from gradatim.checkers.sandbox.inside.syscalls import Filter
+
+if TYPE_CHECKING:
+    import mmap
+
+    from gradatim.checkers.sandbox.inside.syscalls import Filter
 
 globals()["__builtins__"] = dict(vars(builtins))
 

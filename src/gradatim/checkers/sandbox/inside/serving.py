@@ -61,7 +61,7 @@ def serve(ground: Ground, texts: tuple[str, str], entries: list[str], limit: int
 def _reply(targets: dict[str, Any], objects: _Objects, head: dict[str, Any], text: str, limit: int) -> bytes:
     try:
         arguments: Any = plain.read(text, objects.value)
-        target = targets[head["name"]] if "name" in head else objects.value(head["handle"])
+        target: Any = targets[head["name"]] if "name" in head else objects.value(head["handle"])
         before = [plain.written(one, limit, objects.number) for one in arguments[0]]
         value = getattr(target, arguments[0][0]) if head["what"] == "get" else target(*arguments[0], **arguments[1])
         result = plain.written(value, limit, objects.number)
@@ -86,4 +86,3 @@ def _text(error: BaseException) -> str:
 
 def _raised(kind: str, text: str) -> bytes:
     return wire.packed({"raised": kind}, text[:300].encode("utf-8", "surrogatepass"))
-

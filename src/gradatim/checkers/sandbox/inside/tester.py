@@ -173,20 +173,19 @@ def _made(kind: type[Exception], text: str) -> Exception:
         return ValueError(text) if issubclass(kind, ValueError) else ProgramError(text)
 
 
-def _renew(old: object, new: object) -> None:
+def _renew(old: Any, new: Any) -> None:
     """Let an argument that the program has changed be changed here too, as if it were the same object."""
-    if type(old) is list and type(new) is list:
-        old[:] = new
-    elif type(old) is dict and type(new) is dict:
+    kind = type(old)
+    if kind is type(new) and kind in (list, dict, set):
         old.clear()
-        old.update(new)
-    elif type(old) is set and type(new) is set:
-        old.clear()
-        old.update(new)
+        if kind is list:
+            old.extend(new)
+        else:
+            old.update(new)
 
 
 class Handle:
-    """Something of the program's that is no plain data. Equal to itself alone; its attributes are asked for over there."""
+    """Something of the program's that is no plain data. Equal to itself alone; attributes are asked for over there."""
 
     def __init__(self, program: Program, number: int) -> None:
         self.gradatim_program_ = program
@@ -198,6 +197,7 @@ class Handle:
         return self.gradatim_program_.ask({"handle": self.gradatim_number_}, "get", (name,), {})
 
     def __call__(self, *values: Any, **named: Any) -> Any:
+        """Have it called over there."""
         return self.gradatim_program_.ask({"handle": self.gradatim_number_}, "call", values, named)
 
     def __repr__(self) -> str:
@@ -212,6 +212,7 @@ class Entry:
         self.__name__ = name
 
     def __call__(self, *values: Any, **named: Any) -> Any:
+        """Have it called over there."""
         return self.gradatim_program_.ask({"name": self.__name__}, "call", values, named)
 
 
@@ -255,4 +256,3 @@ def _ran(recorder: Recorder, program: Program, code: Any, space: dict[str, Any])
     else:
         recorder.end("finished")
     return 0
-

@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from gradatim.checkers.sandbox.inside import kernel
 
@@ -67,7 +68,7 @@ class Process:
     def tasks(self) -> list[str]:
         """Return its threads."""
         try:
-            return os.listdir(f"/proc/{self.program}/task") if self.program else []
+            return [one.name for one in Path(f"/proc/{self.program}/task").iterdir()] if self.program else []
         except OSError:
             return []
 
@@ -76,8 +77,7 @@ class Process:
         most = 0
         for task in self.tasks():
             with suppress(OSError, ValueError, IndexError):
-                with open(f"/proc/{self.program}/task/{task}/schedstat", "rb") as file:  # noqa: PTH123 - it is short
-                    most = max(most, int(file.read().split()[1]))
+                most = max(most, int(Path(f"/proc/{self.program}/task/{task}/schedstat").read_text().split()[1]))
         return most / 1e9
 
     def reap(self, cause: str, *, killed: bool) -> Seen:
@@ -140,8 +140,8 @@ class Watch:
                 break
             cause, pause = self.verdict()
         seen = [self.processes[0].reap(cause, killed=bool(cause))]
-        for one in self.processes[1:]:
-            seen.append(one.reap(cause, killed=not ended(one, 0.0 if cause else _FIRST_SECONDS)))
+        patience = 0.0 if cause else _FIRST_SECONDS
+        seen += [one.reap(cause, killed=not ended(one, patience)) for one in self.processes[1:]]
         if not cause and sum(one.cpu for one in seen) > self.seconds:
             seen[0].cause = "time"
         return seen
@@ -164,11 +164,10 @@ def kill(pid: int) -> None:
 def children(pid: int) -> list[int]:
     """Return the processes whose parent this is."""
     found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with suppress(OSError, ValueError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - it is short
-                if int(file.read().rpartition(b")")[2].split()[1]) == pid:
-                    found.append(int(name))
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError, IndexError):
+            if int(stat.read_bytes().rpartition(b")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
     return found
 
 

@@ -63,7 +63,7 @@ def unpacked(prefix: bytes, data: bytes) -> tuple[dict[str, Any], list[bytes]]:
         head = json.loads(data[:size])
         sizes = head["blobs"]
         if not all(type(one) is int and one >= 0 for one in sizes) or sum(sizes) != len(data) - size:
-            raise ValueError("blobs of other lengths")
+            raise ValueError("blobs of other lengths")  # noqa: TRY301 - handled as the others are, just below
     except (TypeError, LookupError, RecursionError, ValueError) as error:
         raise ValueError(f"no message: {error}") from error
     blobs, at = [], size

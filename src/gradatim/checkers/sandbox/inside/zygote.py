@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from gradatim.checkers.sandbox.inside import children, kernel, prelude, syscalls, wire
@@ -50,10 +51,10 @@ class Server:
     def new_folder(self, place: int) -> None:
         """Make the program's private folder, empty."""
         folder = self.folders[place]
-        os.mkdir(folder, 0o700)
+        Path(folder).mkdir(mode=0o700)
         if self.settings["uid"] >= 0:
             os.chown(folder, self.settings["uid"], self.settings["uid"])
-        self.stamps[place] = os.stat(folder).st_ctime_ns
+        self.stamps[place] = Path(folder).stat().st_ctime_ns
 
     def new_rules(self, place: int) -> int:
         """Return Landlock rules for this place."""
@@ -62,9 +63,9 @@ class Server:
 
     def clean(self, place: int) -> None:
         """Make the private folder as new, where a program has touched it: any change moves its `ctime`."""
-        if not self.settings["work"] or os.stat(self.folders[place]).st_ctime_ns == self.stamps[place]:
+        if not self.settings["work"] or Path(self.folders[place]).stat().st_ctime_ns == self.stamps[place]:
             return
-        os.chmod(self.folders[place], 0o700)
+        Path(self.folders[place]).chmod(0o700)
         shutil.rmtree(self.folders[place])
         self.new_folder(place)
         if self.rules:
@@ -173,9 +174,9 @@ class Server:
 
 def out_of_memory() -> int:
     """Return how often the kernel has killed a process for lack of memory."""
-    with suppress(OSError), open("/proc/vmstat", "rb") as file:  # noqa: PTH123 - as short as it gets
-        for line in file:
-            if line.startswith(b"oom_kill "):
+    with suppress(OSError):
+        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
+            if line.startswith("oom_kill "):
                 return int(line.split()[1])
     return 0
 
