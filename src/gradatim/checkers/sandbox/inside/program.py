@@ -186,9 +186,9 @@ def compiled(text: str, name: str) -> types.CodeType:
 
 def standard_streams() -> None:
     """Make `sys.stdin` and the others for what descriptors 0 to 2 will be: unnamed files, and nothing."""
-    sys.stdin = sys.__stdin__ = open(0, buffering=_BUFFER, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: PTH123, SIM115 - no paths; they stay open
-    sys.stdout = sys.__stdout__ = open(1, "w", _BUFFER, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: PTH123, SIM115 - as above
-    sys.stderr = sys.__stderr__ = open(2, "w", _BUFFER, "utf-8", "backslashreplace", closefd=False)  # type: ignore[misc]  # noqa: PTH123, SIM115 - as above
+    sys.stdin = sys.__stdin__ = open(0, buffering=_BUFFER, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115 - no paths; they stay open
+    sys.stdout = sys.__stdout__ = open(1, "w", _BUFFER, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115 - as above
+    sys.stderr = sys.__stderr__ = open(2, "w", _BUFFER, "utf-8", "backslashreplace", closefd=False)  # type: ignore[misc]  # noqa: SIM115 - as above
 
 
 def modules(names: dict[str, Any]) -> dict[str, types.ModuleType]:

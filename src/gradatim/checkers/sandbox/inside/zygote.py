@@ -176,15 +176,15 @@ class Server:
 
 def empty(folder: str, parent: int | None = None) -> None:
     """Remove all that is in a folder, without following a link out of it."""
-    os.chmod(folder, 0o700, dir_fd=parent)  # noqa: PTH101 - relative to a descriptor
+    os.chmod(folder, 0o700, dir_fd=parent)
     here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
     try:
         for name in os.listdir(here):  # noqa: PTH208 - of a descriptor
             try:
-                os.unlink(name, dir_fd=here)  # noqa: PTH108 - relative to a descriptor
+                os.unlink(name, dir_fd=here)
             except IsADirectoryError:
                 empty(name, here)
-                os.rmdir(name, dir_fd=here)  # noqa: PTH106 - relative to a descriptor
+                os.rmdir(name, dir_fd=here)
     finally:
         os.close(here)
 
