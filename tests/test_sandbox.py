@@ -166,13 +166,27 @@ def test_the_private_folder_is_small_and_new_each_time(box):
     if "bubblewrap" not in box.layers:
         pytest.skip("without bubblewrap there is no folder to write")
     write = "import os\nopen('x', 'w').write('y')\nos.mkdir('d')\nopen('d/z', 'w')\n"
-    write += "os.symlink('/', 'l')\nos.chmod('d', 0)\nos.chmod('.', 0o500)"
+    write += "os.symlink('/', 'l')\nos.mkdir('d/e', 0)\nos.chmod('d', 0)\nos.chmod('.', 0o500)"
     assert stdio(box, write).ending is Ending.FINISHED
     assert stdio(box, "import os\nprint(os.listdir('.'), oct(os.stat('.').st_mode))").stdout == b"[] 0o40700\n"
     fill = "n = 0\nfor i in range(2000):\n  try:\n    open(str(i), 'wb').write(b'x' * 100_000)\n    n += 1\n"
     fill += "  except OSError: break\nprint(n)"
     assert 0 < int(stdio(box, fill, seconds=10.0).stdout) < 700
     assert stdio(box, "open('x', 'w').write('y')\nprint(6)").stdout == b"6\n"
+
+
+def test_folders_without_end_and_files_without_number_are_cleared(box):
+    """Folders deeper than there are descriptors, and more files than may be, cost the next program nothing."""
+    if "bubblewrap" not in box.layers:
+        pytest.skip("without bubblewrap there is no folder to write")
+    deep = "import os\nfor i in range(3000):\n  os.mkdir('d')\n  os.chdir('d')\nprint(6)"
+    assert stdio(box, deep, seconds=20.0).stdout == b"6\n"
+    process = box._process
+    assert stdio(box, "import os\nprint(os.listdir('.'))").stdout == b"[]\n"
+    many = "i = 0\nwhile True:\n  i += 1\n  open(str(i), 'w').close()"
+    assert stdio(box, many, seconds=20.0).error == "more files than may be"
+    assert stdio(box, "import os\nprint(os.listdir('.'))").stdout == b"[]\n"
+    assert box._process is process
 
 
 def test_a_killed_box_is_started_anew(box):
