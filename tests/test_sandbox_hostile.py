@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,16 @@ QUICK = "ok01 ok10 ok12 t03 p01 p06 s02 s03 n01 k02 m02 f01 a01 a02 a07 x01"
 """One of each kind; `make test` runs all."""
 
 
+@pytest.fixture
+def home():
+    """A home folder that an ordinary user may have, too: pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 def environment(home: Path, path: str) -> dict[str, str]:
     """The environment of a run, with the canaries that nothing may find."""
-    home.mkdir(mode=0o755, exist_ok=True)
     (home / ".gradatim_canary").write_text("canary")
     given = {"HOME": str(home), "PATH": path, "GRADATIM_CANARY_KEY": "canary", "FAKE_API_KEY": "canary"}
     return {**given, "GRADATIM_DATA": str(corpus.DATA), "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -56,26 +64,26 @@ CONFINED = {"landlock", "seccomp", "rlimits"}
 
 
 @pytest.mark.parametrize("tier", [Tier.DEFAULT, Tier.STRICT])
-def test_one_of_each_kind_is_held(tier, tmp_path):
+def test_one_of_each_kind_is_held(tier, home):
     """One hostile program of each kind ends as its index says."""
     available(tier)
     command = [sys.executable, SCRIPT, tier, *QUICK.split()]
-    check(command, environment(tmp_path / "home", os.environ["PATH"]), CONFINED, set())
+    check(command, environment(home, os.environ["PATH"]), CONFINED, set())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tier", [Tier.DEFAULT, Tier.STRICT])
-def test_all_are_held(tier, tmp_path):
+def test_all_are_held(tier, home):
     """All hostile programs end as their index says, with bubblewrap around them, and honest ones run."""
     available(tier)
     layers = {"bubblewrap", *CONFINED, *(["namespaces"] if tier is Tier.STRICT else [])}
-    check([sys.executable, SCRIPT, tier], environment(tmp_path / "home", os.environ["PATH"]), layers, set())
+    check([sys.executable, SCRIPT, tier], environment(home, os.environ["PATH"]), layers, set())
 
 
 @pytest.mark.slow
-def test_all_are_held_without_bubblewrap(tmp_path):
+def test_all_are_held_without_bubblewrap(home):
     """All hostile programs end as their index says where there is no bubblewrap, too."""
-    given = environment(tmp_path / "home", "/nowhere")
+    given = environment(home, "/nowhere")
     check([sys.executable, SCRIPT, Tier.DEFAULT], given, CONFINED, {"bubblewrap", "namespaces"})
 
 
@@ -99,10 +107,9 @@ def as_nobody() -> list[str]:
 @pytest.mark.parametrize(
     ("tier", "bubblewrap"), [(Tier.DEFAULT, True), (Tier.STRICT, True), (Tier.DEFAULT, False)], ids=str
 )
-def test_all_are_held_as_an_ordinary_user(tier, bubblewrap, tmp_path):
+def test_all_are_held_as_an_ordinary_user(tier, bubblewrap, home):
     """All hostile programs end as their index says when the caller is an ordinary user, who has no uid to change to."""
     command = as_nobody()
-    home = tmp_path / "home"
     if bubblewrap:
         available(tier)
     given = environment(home, os.environ["PATH"] if bubblewrap else "/nowhere")
