@@ -54,7 +54,7 @@ class ForkServer:
             raise self._lost("did not answer in time") from error
         except (EOFError, OSError) as error:
             raise self._lost(f"ended by itself {self._said()}".rstrip()) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, OverflowError) as error:
             raise self._lost(f"gave an answer that cannot be read: {error}") from error
         except BaseException:
             # Interrupted between question and answer: the next answer would be another job's.

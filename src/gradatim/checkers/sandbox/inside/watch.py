@@ -20,6 +20,8 @@ from gradatim.checkers.sandbox.inside import kernel
 OVERLOAD = 10.0
 """The absolute limit, as a multiple of the time limit."""
 _TICK = 0.1
+_FILES = 10_000
+"""Even empty files take memory of the kernel's, and time to remove."""
 _FIRST_SECONDS = 0.05
 """How long the second process may take to end after the first has: which of them ended first is known so exactly."""
 
@@ -31,7 +33,7 @@ class Seen:
     status: int = 0
     """Its exit status, or minus the signal that ended it."""
     cause: str = ""
-    """Why it was killed: `time`, `threads`, `overloaded`; empty where it ended by itself."""
+    """Why it was killed: `time`, `threads`, `files`, `overloaded`; empty where it ended by itself."""
     killed: bool = False
     """Whether it was running when it was to end."""
     cpu: float = 0.0
@@ -102,10 +104,12 @@ class Process:
 class Watch:
     """Processes under one limit of time; when the first of them ends, all do."""
 
-    def __init__(self, processes: list[Process], seconds: float, threads: int) -> None:
+    def __init__(self, processes: list[Process], seconds: float, threads: int, work: str = "") -> None:
         self.processes = processes
         self.seconds = seconds
         self.threads = threads
+        self.work = work
+        """The file system of the private folders; its size is limited by itself, the number of its files is here."""
         self.started = processes[0].started
 
     def verdict(self) -> tuple[str, float]:
@@ -121,6 +125,8 @@ class Watch:
             return "time", 0.0
         if any(len(one.tasks()) > self.threads + 1 for one in self.processes):
             return "threads", 0.0
+        if self.work and _files(self.work) > _FILES:
+            return "files", 0.0
         return "", max(0.002, min(_TICK, left))
 
     def until_end(self, parent: int) -> list[Seen]:
@@ -145,6 +151,11 @@ class Watch:
         if not cause and sum(one.cpu for one in seen) > self.seconds:
             seen[0].cause = "time"
         return seen
+
+
+def _files(place: str) -> int:
+    found = os.statvfs(place)
+    return found.f_files - found.f_ffree
 
 
 def ended(process: Process, patience: float) -> bool:

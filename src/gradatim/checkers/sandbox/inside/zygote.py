@@ -8,17 +8,22 @@ When the calling process goes, its pipe ends, and so does this.
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import mmap
 import os
+import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradatim.checkers.sandbox.inside import children, kernel, prelude, program, syscalls, wire
 from gradatim.checkers.sandbox.inside.program import Bounds, Ground
 from gradatim.checkers.sandbox.inside.watch import Seen, Watch, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _RECURSION = 50_000
 _REPORT = 16384
@@ -36,7 +41,6 @@ class Server:
         self.report_file = os.memfd_create("report")
         os.ftruncate(self.report_file, _REPORT)
         self.report = mmap.mmap(self.report_file, _REPORT)
-        self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         program.standard_streams()
         self.names = prelude.names()
         if settings["work"]:
@@ -45,6 +49,7 @@ class Server:
         self.rules = [self.new_rules(place) for place in range(2)] if settings["landlock"] else []
         self.filter = syscalls.Filter() if settings["seccomp"] else None
         self.oom = out_of_memory()
+        self.null = -1
         self.open: list[int] = []
         """The unnamed files of the job at hand."""
 
@@ -87,7 +92,6 @@ class Server:
             processes=self.settings["processes"],
             namespaces=self.settings["namespaces"],
             folders=tuple(self.folders),
-            null=self.null,
         )
 
     def serve(self) -> None:
@@ -100,6 +104,9 @@ class Server:
             except EOFError:
                 return
             self.report[:] = bytes(_REPORT)
+            # Anew for each job: what a program sets or locks of an open file stays with it.
+            self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+            self.open.append(self.null)
             bounds = Bounds(**head.pop("limits"))
             given = [self.file(size) for size in head["blobs"]]
             run = self.run_tests if head["style"] == "assert" else self.run_one
@@ -128,7 +135,7 @@ class Server:
             child.start(lambda: children.call(child, head, given, (self.null, out, self.null, value)))
         else:
             child.start(lambda: children.stdio(child, given, (given[2], out, self.null)))
-        seen = Watch([child.process], bounds.seconds, bounds.threads).until_end(self.requests)
+        seen = Watch([child.process], bounds.seconds, bounds.threads, self.settings["work"]).until_end(self.requests)
         self.reply(self.record(seen), [out, value], bounds)
 
     def run_tests(self, ground: Ground, bounds: Bounds, head: dict[str, Any], given: list[int]) -> None:
@@ -141,7 +148,7 @@ class Server:
         tester.start(lambda: children.testing(tester, head, given, (*ends, asked[1], answered[0], record)))
         for fd in (*asked, *answered):
             os.close(fd)
-        watch = Watch([tester.process, served.process], bounds.seconds, bounds.threads)
+        watch = Watch([tester.process, served.process], bounds.seconds, bounds.threads, self.settings["work"])
         seen = watch.until_end(self.requests)
         self.reply(self.record(seen), [self.null, record], bounds)
 
@@ -174,19 +181,45 @@ class Server:
         }
 
 
-def empty(folder: str, parent: int | None = None) -> None:
-    """Remove all that is in a folder, without following a link out of it."""
-    os.chmod(folder, 0o700, dir_fd=parent)
-    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
-    try:
-        for name in os.listdir(here):  # noqa: PTH208 - of a descriptor
-            try:
-                os.unlink(name, dir_fd=here)
-            except IsADirectoryError:
-                empty(name, here)
-                os.rmdir(name, dir_fd=here)
-    finally:
-        os.close(here)
+def empty(folder: str) -> None:
+    """Remove all that is in a folder, without following a link out of it.
+
+    What is in a folder below is moved up first: a program can make folders deeper than there are descriptors.
+    """
+    Path(folder).chmod(0o700)
+    fresh = (f"{os.urandom(8).hex()}{number}" for number in itertools.count())
+    with Opened(folder) as top:
+        while names := os.listdir(top):  # noqa: PTH208 - of a descriptor
+            for name in names:
+                try:
+                    os.unlink(name, dir_fd=top)
+                except IsADirectoryError:
+                    dissolve(name, top, fresh)
+
+
+def dissolve(name: str, top: int, fresh: Iterator[str]) -> None:
+    """Move all that is in a folder up, and remove it. A folder is no link, so its mode is its own."""
+    os.chmod(name, 0o700, dir_fd=top)
+    with Opened(name, top) as below:
+        for one in os.listdir(below):  # noqa: PTH208 - of a descriptor
+            if stat.S_ISDIR(os.lstat(one, dir_fd=below).st_mode):
+                # Who owns a folder that is closed to him may not move it either.
+                os.chmod(one, 0o700, dir_fd=below)
+            os.rename(one, next(fresh), src_dir_fd=below, dst_dir_fd=top)
+    os.rmdir(name, dir_fd=top)
+
+
+class Opened:
+    """A folder, open while a `with` block runs; never through a link."""
+
+    def __init__(self, name: str, parent: int | None = None) -> None:
+        self.fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+
+    def __enter__(self) -> int:
+        return self.fd
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
 
 
 def out_of_memory() -> int:
