@@ -122,8 +122,15 @@ def test_the_three_styles_agree(checker, program, reason, passed):
 
 def test_an_assertion_shows_both_sides(checker):
     """Of `assert f(x) == y` the verdict has what came and what is wanted."""
-    detail = json.loads(judged(checker, ["def f(xs): return xs"], ASSERT.encoded())[0].detail)
-    assert detail["failed"] == {"test": 1, "input": "assert f([1, 2]) == [2, 1]", "expected": "[2, 1]", "got": "[1, 2]"}
+    below = Suite(style="assert", code="assert f(3) < 2\n", entries=("f",)).encoded()
+    equal, less = (judged(checker, ["def f(xs): return xs"], tests)[0] for tests in (ASSERT.encoded(), below))
+    assert json.loads(less.detail)["failed"] == {"test": 1, "input": "assert f(3) < 2", "error": "left: 3, right: 2"}
+    assert json.loads(equal.detail)["failed"] == {
+        "test": 1,
+        "input": "assert f([1, 2]) == [2, 1]",
+        "expected": "[2, 1]",
+        "got": "[1, 2]",
+    }
 
 
 def test_a_method_of_solution_is_called_too(checker):
