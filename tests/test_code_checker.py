@@ -7,6 +7,7 @@ import pytest
 from code_world import ADD, SUM, fenced, item, judged, many_cases, needs_sandbox, quick
 from gradatim.checkers import Item
 from gradatim.checkers.code import CodeChecker, Reference, Rules
+from gradatim.errors import UsageError
 from gradatim.suite import Case, Suite
 from gradatim.types import Outcome
 
@@ -250,3 +251,11 @@ def test_the_version_names_all_that_may_change_a_verdict():
     versions = [CodeChecker(Rules(**rules)).version for rules in [{}, *other]]
     assert len(set(versions)) == len(versions)
     assert CodeChecker(Rules(workers=7)).version == versions[0]
+
+
+@pytest.mark.parametrize("name", ["seconds", "total_seconds", "memory_mb", "output_kb", "workers"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+def test_limits_that_let_nothing_run_are_refused(name, value):
+    """A limit of nothing, less or no number is a wrong setting, and named, before anything starts."""
+    with pytest.raises(UsageError, match=rf"\[verify.code\] {name} is a number above 0"):
+        Rules(**{name: value})
