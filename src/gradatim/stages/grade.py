@@ -330,9 +330,9 @@ def _warning(library: Library, setting: Setting, rule: PaperRule | RateRule, by:
     if not missing:
         return ""
     levels = ", ".join(map(str, missing))
+    ways = "more samples or other cuts" if basis.by_tests and not basis.other else "more samples, other cuts or a PRM"
     return (
-        f"With {most} attempt{'s' if most > 1 else ''} per question, level {levels} cannot "
-        "occur: more samples, other cuts or a PRM would open it."
+        f"With {most} attempt{'s' if most > 1 else ''} per question, level {levels} cannot occur: {ways} would open it."
     )
 
 
