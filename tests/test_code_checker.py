@@ -140,6 +140,7 @@ def test_a_method_of_solution_is_called_too(checker):
         "{",
         "[]",
         '{"style":"poem"}',
+        f'{{"style":"call","function":"f","cases":[{{"output":{"[" * 5000}{"]" * 5000}}}]}}',
         Suite(style="stdio").encoded(),
         Suite(style="call", cases=(Case(input=[1], output=1),)).encoded(),
         Suite(style="assert").encoded(),

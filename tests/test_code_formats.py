@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -341,7 +342,7 @@ def test_the_docs_have_the_templates():
         tasks.passes("QUESTION", "TESTS"),
         tasks.defines("QUESTION", ("NAME",)),
     ):
-        assert f"````text\n{asked}\n````\n" in docs
+        assert f":\n\n{textwrap.indent(asked, '    ')}\n\n" in docs
 
 
 def test_the_docs_have_rows_that_are_questions():

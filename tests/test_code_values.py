@@ -103,6 +103,10 @@ def test_a_difference_is_told_shortly():
     assert (long.expected, long.got, long.where) == ("7", "8", "at item 5001")
     assert "bits" in shown(10**9999)
     assert len(shown(["x" * 10**6] * 1000)) < 100_000
+    wide = 1
+    for _ in range(6):
+        wide = [wide] * 50
+    assert len(shown(wide)) < 20_000
 
 
 plain = st.recursive(

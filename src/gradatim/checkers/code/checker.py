@@ -150,7 +150,7 @@ class CodeChecker:
         if suite is None:
             try:
                 suite = decoded(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 return _unreadable(str(error))
             empty = not suite.code.strip() if suite.style == "assert" else not suite.cases
             if empty or (suite.style == "call" and not suite.function):

@@ -21,6 +21,7 @@ class Pulse:
 
     def __init__(self) -> None:
         self._late: deque[tuple[float, float]] = deque(maxlen=_KEPT)
+        self._woke = time.monotonic()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -28,6 +29,7 @@ class Pulse:
         """Begin, where it has not begun."""
         if self._thread is None:
             self._stop.clear()
+            self._woke = time.monotonic()
             self._thread = threading.Thread(target=self._beat, name="gradatim-pulse", daemon=True)
             self._thread.start()
 
@@ -40,14 +42,15 @@ class Pulse:
 
     def lost(self, seconds: float) -> float:
         """Return how many of the last seconds the machine stood still."""
-        since = time.monotonic() - seconds
-        return sum(late for when, late in list(self._late) if when >= since)
+        now = time.monotonic()
+        # After a standstill the caller may wake before the thread that is to note it.
+        notes = [*self._late, (now, now - self._woke - _TICK)]
+        return sum(late for when, late in notes if when >= now - seconds and late > _LATE)
 
     def _beat(self) -> None:
-        before = time.monotonic()
         while not self._stop.wait(_TICK):
             now = time.monotonic()
-            late = now - before - _TICK
+            late = now - self._woke - _TICK
             if late > _LATE:
                 self._late.append((now, late))
-            before = now
+            self._woke = now

@@ -41,7 +41,10 @@ class Rules:
     @property
     def threads(self) -> int:
         """How many programs run at a time."""
-        return self.workers or len(os.sched_getaffinity(0))
+        if self.workers:
+            return self.workers
+        # Where a process can be held to some cores, those count.
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     @property
     def version(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -138,8 +139,9 @@ def _advanced(work: Work, bench: Bench) -> Verdict | Fault | GradatimError | Non
     except GradatimError as error:
         return error
     except Exception as error:  # noqa: BLE001 - the item boundary: our failure over one item is that item's fault
-        # A program whose own box is in an unknown state takes the next one's verdict with it.
-        bench.close()
+        # The box may be in an unknown state: the next job gets another.
+        with suppress(Exception):
+            bench.close()
         return Fault(
             boundary=Boundary.CHECKER, reason="checker_error", message=f"{type(error).__name__}: {error}"[:500]
         )

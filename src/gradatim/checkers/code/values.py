@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from gradatim.suite import Suite
 
 _DEEPEST = 200
-_ITEMS, _SHORT = 60, 400
-"""What is shown of a value."""
+_ITEMS, _SHORT, _VALUES = 60, 400, 500
+"""What is shown of a value: so many items of each list, characters of each text, and values in all."""
 _LONG_BITS = 4000
 """Python writes no larger numbers in decimal without being asked twice."""
 
@@ -70,7 +70,7 @@ def equal(expected: object, got: object, tolerance: float = 0.0) -> bool:
 
 def shown(value: object) -> str:
     """Return a short text that stands for a value, however large it is."""
-    return _SHOWING.repr(value)
+    return _Showing().repr(value)
 
 
 def _same(one: object, other: object, tolerance: float) -> bool:
@@ -170,14 +170,17 @@ class _Showing(reprlib.Repr):
         super().__init__()
         self.maxlevel = 6
         self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = _ITEMS
-        self.maxstring = self.maxother = self.maxlong = 400
+        self.maxstring = self.maxother = self.maxlong = _SHORT
+        self._left = _VALUES
+
+    def repr1(self, x: object, level: int) -> str:
+        """Write a value, while there are not too many of them."""
+        self._left -= 1
+        return super().repr1(x, level) if self._left >= 0 else "..."
 
     def repr_int(self, x: int, level: int) -> str:
         """Write an int."""
         return f"<an integer of {x.bit_length()} bits>" if x.bit_length() > _LONG_BITS else super().repr_int(x, level)
-
-
-_SHOWING = _Showing()
 
 
 def _told(expected: object, got: object, where: str) -> Difference:

@@ -72,7 +72,7 @@ def command(plan: Plan) -> list[str]:
     if plan.bubblewrap:
         settings["read"] = ["/py", *_LIBRARIES]
         python = f"/py/bin/{_executable().name}"
-        return [plan.bubblewrap, *_bubblewrap(), python, *_arguments("/gradatim", settings)]
+        return [plan.bubblewrap, *_bubblewrap(plan), python, *_arguments("/gradatim", settings)]
     settings["read"] = [_standard_library(), str(Path(sys.base_prefix) / sys.platlibdir), *_LIBRARIES]
     settings["keep_reading"] = os.geteuid() == 0 and not _open_to_all(Path(_standard_library()))
     return [str(_executable()), *_arguments(str(INSIDE), settings)]
@@ -118,7 +118,8 @@ def _open_to_all(path: Path) -> bool:
     return all(one.stat().st_mode & 0o005 == 0o005 for one in (path, *path.parents))
 
 
-def _bubblewrap() -> list[str]:
+def _bubblewrap(plan: Plan) -> list[str]:
+    more = ("SYS_ADMIN",) if plan.namespaces else ()
     arguments = [
         "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
         "--die-with-parent", "--new-session", "--hostname", "box", "--chdir", "/",
@@ -126,7 +127,7 @@ def _bubblewrap() -> list[str]:
     if os.geteuid() != 0:
         arguments.append("--unshare-user")
     else:
-        for capability in ("SETUID", "SETGID", "SETPCAP", "KILL", "CHOWN", "DAC_OVERRIDE", "FOWNER", "SYS_ADMIN"):
+        for capability in ("SETUID", "SETGID", "SETPCAP", "KILL", "CHOWN", "DAC_OVERRIDE", "FOWNER", *more):
             arguments += ["--cap-add", f"CAP_{capability}"]
     for folder in ("/py", "/py/bin", f"/py/{sys.platlibdir}", "/py/lib", "/usr", "/dev", "/etc"):
         # bubblewrap's own would be closed to all but their owner.

@@ -11,13 +11,12 @@ import gc
 import json
 import mmap
 import os
-import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gradatim.checkers.sandbox.inside import children, kernel, prelude, syscalls, wire
+from gradatim.checkers.sandbox.inside import children, kernel, prelude, program, syscalls, wire
 from gradatim.checkers.sandbox.inside.program import Bounds, Ground
 from gradatim.checkers.sandbox.inside.watch import Seen, Watch, sweep
 
@@ -38,6 +37,7 @@ class Server:
         os.ftruncate(self.report_file, _REPORT)
         self.report = mmap.mmap(self.report_file, _REPORT)
         self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        program.standard_streams()
         self.names = prelude.names()
         if settings["work"]:
             for place in range(2):
@@ -65,8 +65,8 @@ class Server:
         """Make the private folder as new, where a program has touched it: any change moves its `ctime`."""
         if not self.settings["work"] or Path(self.folders[place]).stat().st_ctime_ns == self.stamps[place]:
             return
-        Path(self.folders[place]).chmod(0o700)
-        shutil.rmtree(self.folders[place])
+        empty(self.folders[place])
+        Path(self.folders[place]).rmdir()
         self.new_folder(place)
         if self.rules:
             os.close(self.rules[place])
@@ -76,6 +76,8 @@ class Server:
         """Return what a program's process needs of all this."""
         return Ground(
             names=self.names,
+            modules=program.modules(self.names),
+            limits=program.hard_limits(),
             rules=tuple(self.rules),
             filter=self.filter,
             uid=self.settings["uid"],
@@ -133,13 +135,13 @@ class Server:
         """Run test code in one process against a program in another, and reply."""
         record = self.file()
         asked, answered = os.pipe(), os.pipe()
-        program, tester = children.Child(ground, bounds, 1), children.Child(ground, bounds, 0)
+        served, tester = children.Child(ground, bounds, 1), children.Child(ground, bounds, 0)
         ends = (self.null, self.null, self.null)
-        program.start(lambda: children.serve_calls(program, head, given, (*ends, asked[0], answered[1])))
+        served.start(lambda: children.serve_calls(served, head, given, (*ends, asked[0], answered[1])))
         tester.start(lambda: children.testing(tester, head, given, (*ends, asked[1], answered[0], record)))
         for fd in (*asked, *answered):
             os.close(fd)
-        watch = Watch([tester.process, program.process], bounds.seconds, bounds.threads)
+        watch = Watch([tester.process, served.process], bounds.seconds, bounds.threads)
         seen = watch.until_end(self.requests)
         self.reply(self.record(seen), [self.null, record], bounds)
 
@@ -170,6 +172,21 @@ class Server:
             "resident_kb": seen[-1].resident_kb,
             "oom": oom,
         }
+
+
+def empty(folder: str, parent: int | None = None) -> None:
+    """Remove all that is in a folder, without following a link out of it."""
+    os.chmod(folder, 0o700, dir_fd=parent)  # noqa: PTH101 - relative to a descriptor
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        for name in os.listdir(here):  # noqa: PTH208 - of a descriptor
+            try:
+                os.unlink(name, dir_fd=here)  # noqa: PTH108 - relative to a descriptor
+            except IsADirectoryError:
+                empty(name, here)
+                os.rmdir(name, dir_fd=here)  # noqa: PTH106 - relative to a descriptor
+    finally:
+        os.close(here)
 
 
 def out_of_memory() -> int:
