@@ -260,6 +260,25 @@ def test_a_box_outlives_the_thread_that_opened_it():
     found[0].close()
 
 
+def test_another_thread_may_close_a_box():
+    """Closing a box under the thread that waits for its job ends the job at once, as a fault, and leaves nothing."""
+    before, opened, caught = corpus.below(os.getpid()), open_box(Tier.DEFAULT), []
+
+    def work():
+        try:
+            stdio(opened, "import time\ntime.sleep(60)", seconds=50.0)
+        except SandboxError as error:
+            caught.append(error.reason)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(0.3)
+    opened.close()
+    thread.join(10)
+    assert caught == ["sandbox_lost"]
+    assert corpus.below(os.getpid()) - before == set()
+
+
 def test_the_environment_is_empty(monkeypatch):
     """No variable of the caller's is in a box, nor in bubblewrap's own environment."""
     monkeypatch.setenv("GRADATIM_CANARY_KEY", "canary")
