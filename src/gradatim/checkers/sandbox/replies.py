@@ -87,6 +87,8 @@ def _ending(status: int, cause: str, said: bytes, memory: float, limits: Limits)
         return Ending.TIME, f"not done after {limits.seconds:g} s"
     if cause == "threads":
         return Ending.EXCEPTION, "more threads than may be"
+    if cause == "files":
+        return Ending.OUTPUT, "more files than may be"
     if status < 0:
         return _killed(-status, memory, limits)
     if status == 0:

@@ -20,6 +20,8 @@ from gradatim.checkers.sandbox.inside import kernel
 OVERLOAD = 10.0
 """The absolute limit, as a multiple of the time limit."""
 _TICK = 0.1
+_MOST_FILES = 10_000
+"""Each takes a kilobyte of the kernel's memory that no limit counts, empty ones too."""
 _FIRST_SECONDS = 0.05
 """How long the second process may take to end after the first has: which of them ended first is known so exactly."""
 
@@ -31,7 +33,7 @@ class Seen:
     status: int = 0
     """Its exit status, or minus the signal that ended it."""
     cause: str = ""
-    """Why it was killed: `time`, `threads`, `overloaded`; empty where it ended by itself."""
+    """Why it was killed: `time`, `threads`, `files`, `overloaded`; empty where it ended by itself."""
     killed: bool = False
     """Whether it was running when it was to end."""
     cpu: float = 0.0
@@ -102,10 +104,12 @@ class Process:
 class Watch:
     """Processes under one limit of time; when the first of them ends, all do."""
 
-    def __init__(self, processes: list[Process], seconds: float, threads: int) -> None:
+    def __init__(self, processes: list[Process], seconds: float, threads: int, folder: str) -> None:
         self.processes = processes
         self.seconds = seconds
         self.threads = threads
+        self.folder = folder
+        """Where files can be made; empty: nowhere."""
         self.started = processes[0].started
 
     def verdict(self) -> tuple[str, float]:
@@ -121,6 +125,8 @@ class Watch:
             return "time", 0.0
         if any(len(one.tasks()) > self.threads + 1 for one in self.processes):
             return "threads", 0.0
+        if self.folder and files(self.folder) > _MOST_FILES:
+            return "files", 0.0
         return "", max(0.002, min(_TICK, left))
 
     def until_end(self, parent: int) -> list[Seen]:
@@ -152,6 +158,12 @@ def ended(process: Process, patience: float) -> bool:
     poll = select.poll()
     poll.register(process.handle, select.POLLIN)
     return bool(poll.poll(patience * 1000))
+
+
+def files(folder: str) -> int:
+    """Return how many files there are in the file system that holds a folder."""
+    state = os.statvfs(folder)
+    return state.f_files - state.f_ffree
 
 
 def kill(pid: int) -> None:

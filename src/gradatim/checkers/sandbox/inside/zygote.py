@@ -11,7 +11,6 @@ import gc
 import json
 import mmap
 import os
-import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -19,10 +18,12 @@ from typing import Any
 
 from gradatim.checkers.sandbox.inside import children, kernel, prelude, syscalls, wire
 from gradatim.checkers.sandbox.inside.program import Bounds, Ground
-from gradatim.checkers.sandbox.inside.watch import Seen, Watch, sweep
+from gradatim.checkers.sandbox.inside.watch import Process, Seen, Watch, sweep
 
 _RECURSION = 50_000
 _REPORT = 16384
+_MOST_REMOVED = 1000
+"""Files left behind by a program that are removed one by one; of more, the kernel removes all with the box."""
 
 
 class Server:
@@ -61,16 +62,21 @@ class Server:
         write = (self.folders[place],) if self.settings["work"] else ()
         return kernel.ruleset(kernel.Allowed(tuple(self.settings["read"]), write))
 
-    def clean(self, place: int) -> None:
-        """Make the private folder as new, where a program has touched it: any change moves its `ctime`."""
-        if not self.settings["work"] or Path(self.folders[place]).stat().st_ctime_ns == self.stamps[place]:
-            return
-        Path(self.folders[place]).chmod(0o700)
-        shutil.rmtree(self.folders[place])
-        self.new_folder(place)
-        if self.rules:
-            os.close(self.rules[place])
-            self.rules[place] = self.new_rules(place)
+    def clean(self) -> bool:
+        """Empty the private folders; False where that is not done soon, and this server has to be the last to use them.
+
+        Any change moves a folder's `ctime`; a second look, since the clock that it is taken from stands still for
+        milliseconds.
+        """
+        if not self.settings["work"]:
+            return True
+        for place, folder in enumerate(self.folders):
+            if os.stat(folder).st_ctime_ns == self.stamps[place] and not os.listdir(folder):  # noqa: PTH116, PTH208 - fast
+                continue
+            if not emptied(folder):
+                return False
+            self.stamps[place] = os.stat(folder).st_ctime_ns  # noqa: PTH116 - as above
+        return True
 
     def ground(self) -> Ground:
         """Return what a program's process needs of all this."""
@@ -101,13 +107,12 @@ class Server:
             bounds = Bounds(**head.pop("limits"))
             given = [self.file(size) for size in head["blobs"]]
             run = self.run_tests if head["style"] == "assert" else self.run_one
-            run(ground, bounds, head, given)
+            last = run(ground, bounds, head, given)
             for fd in self.open:
                 os.close(fd)
             self.open.clear()
-            sweep()
-            for place in range(2):
-                self.clean(place)
+            if last:
+                return
 
     def file(self, size: int = 0) -> int:
         """Return an unnamed file, filled with so many bytes of the request."""
@@ -118,7 +123,7 @@ class Server:
             os.lseek(fd, 0, os.SEEK_SET)
         return fd
 
-    def run_one(self, ground: Ground, bounds: Bounds, head: dict[str, Any], given: list[int]) -> None:
+    def run_one(self, ground: Ground, bounds: Bounds, head: dict[str, Any], given: list[int]) -> bool:
         """Run a program of style `stdio` or `call`, and reply."""
         out, value = self.file(), self.file()
         child = children.Child(ground, bounds, 0)
@@ -126,10 +131,10 @@ class Server:
             child.start(lambda: children.call(child, head, given, (self.null, out, self.null, value)))
         else:
             child.start(lambda: children.stdio(child, given, (given[2], out, self.null)))
-        seen = Watch([child.process], bounds.seconds, bounds.threads).until_end(self.requests)
-        self.reply(self.record(seen), [out, value], bounds)
+        seen = self.watch([child.process], bounds).until_end(self.requests)
+        return self.reply(self.record(seen), [out, value], bounds)
 
-    def run_tests(self, ground: Ground, bounds: Bounds, head: dict[str, Any], given: list[int]) -> None:
+    def run_tests(self, ground: Ground, bounds: Bounds, head: dict[str, Any], given: list[int]) -> bool:
         """Run test code in one process against a program in another, and reply."""
         record = self.file()
         asked, answered = os.pipe(), os.pipe()
@@ -139,12 +144,17 @@ class Server:
         tester.start(lambda: children.testing(tester, head, given, (*ends, asked[1], answered[0], record)))
         for fd in (*asked, *answered):
             os.close(fd)
-        watch = Watch([tester.process, program.process], bounds.seconds, bounds.threads)
-        seen = watch.until_end(self.requests)
-        self.reply(self.record(seen), [self.null, record], bounds)
+        seen = self.watch([tester.process, program.process], bounds).until_end(self.requests)
+        return self.reply(self.record(seen), [self.null, record], bounds)
 
-    def reply(self, record: dict[str, Any], files: list[int], bounds: Bounds) -> None:
-        """Send what was seen, and the files; of each no more than may be written and a byte."""
+    def watch(self, processes: list[Process], bounds: Bounds) -> Watch:
+        """Return what watches these processes."""
+        return Watch(processes, bounds.seconds, bounds.threads, self.settings["work"])
+
+    def reply(self, record: dict[str, Any], files: list[int], bounds: Bounds) -> bool:
+        """Send what was seen, and the files; of each no more than may be written and a byte. True: it is the last."""
+        sweep()
+        record["last"] = not self.clean()
         limit = bounds.output_kb * 1024 + 1
         sizes = [min(os.fstat(fd).st_size, limit) for fd in files]
         sizes.append(max(0, self.report.find(b"\0")))
@@ -153,6 +163,7 @@ class Server:
             at = 0
             while at < size:
                 at += os.sendfile(self.replies, fd, at, size - at)
+        return bool(record["last"])
 
     def record(self, seen: list[Seen]) -> dict[str, Any]:
         """Return what was seen, for the reply: of the tests' process first, where there is one."""
@@ -170,6 +181,30 @@ class Server:
             "resident_kb": seen[-1].resident_kb,
             "oom": oom,
         }
+
+
+def emptied(folder: str) -> bool:
+    """Remove all that stands in a folder, whatever its names and modes; False where it is too much or too deep."""
+    left, waiting, folders = _MOST_REMOVED, [folder], list[str]()
+    try:
+        while waiting:
+            place = waiting.pop()
+            Path(place).chmod(0o700)
+            with os.scandir(place) as entries:
+                for one in entries:
+                    left -= 1
+                    if left < 0:
+                        return False
+                    if one.is_dir(follow_symlinks=False):
+                        folders.append(one.path)
+                        waiting.append(one.path)
+                    else:
+                        os.unlink(one.path)  # noqa: PTH108 - as it stands in the folder
+        for path in reversed(folders):
+            os.rmdir(path)  # noqa: PTH106 - as above
+    except OSError:
+        return False
+    return True
 
 
 def out_of_memory() -> int:
