@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.checkers.sandbox.inside import children, kernel, prelude, syscalls, wire
-from gradatim.checkers.sandbox.inside.program import Bounds, Ground
+from gradatim.checkers.sandbox.inside.program import ENTERED, Bounds, Ground
 from gradatim.checkers.sandbox.inside.watch import Process, Seen, Watch, sweep
 
 _RECURSION = 50_000
@@ -39,6 +39,7 @@ class Server:
         os.ftruncate(self.report_file, _REPORT)
         self.report = mmap.mmap(self.report_file, _REPORT)
         self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self.marks = os.memfd_create("marks")
         self.names = prelude.names()
         if settings["work"]:
             for place in range(2):
@@ -92,6 +93,7 @@ class Server:
             namespaces=self.settings["namespaces"],
             folders=tuple(self.folders),
             null=self.null,
+            marks=self.marks,
         )
 
     def serve(self) -> None:
@@ -104,6 +106,7 @@ class Server:
             except EOFError:
                 return
             self.report[:] = bytes(_REPORT)
+            os.ftruncate(self.marks, 0)
             bounds = Bounds(**head.pop("limits"))
             given = [self.file(size) for size in head["blobs"]]
             run = self.run_tests if head["style"] == "assert" else self.run_one
@@ -171,7 +174,10 @@ class Server:
         if any(one.status == -9 and not one.killed for one in seen):
             count = out_of_memory()
             oom, self.oom = count != self.oom, count
+        marks = os.pread(self.marks, len(seen), 0).ljust(len(seen), b"\0")
         return {
+            # A process that was killed may not have come so far, and one that ended by itself has to.
+            "entered": all(one.killed or marks[at : at + 1] == ENTERED for at, one in enumerate(seen)),
             "status": seen[0].status,
             "program": seen[-1].status,
             "killed": seen[-1].killed,
