@@ -61,7 +61,8 @@ class Server:
     def new_rules(self, place: int) -> int:
         """Return Landlock rules for this place."""
         write = (self.folders[place],) if self.settings["work"] else ()
-        return kernel.ruleset(kernel.Allowed(tuple(self.settings["read"]), write))
+        read, listed = tuple(self.settings["read"]), tuple(self.settings["list"])
+        return kernel.ruleset(kernel.Allowed(read=read, listed=listed, write=write))
 
     def clean(self) -> bool:
         """Empty the private folders; False where that is not done soon, and this server has to be the last to use them.
