@@ -5,15 +5,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check docs bench tiny-models clean
+.PHONY: help demo test quick check docs bench tiny-models bubblewrap clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' Makefile | expand -t 8
 
-demo: $(VENV)/.demo  ## The whole method, live, on the shipped tiny models
+demo: bubblewrap $(VENV)/.demo  ## The whole method, live, on the shipped tiny models
 	$(BIN)/python recipes/demo.py
 
-test: $(VENV)/.dev  ## Lint, types and all tests
+test: bubblewrap $(VENV)/.dev  ## Lint, types and all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -33,6 +33,9 @@ bench: $(VENV)/.dev  ## Every benchmark, one after the other, with its figures
 
 tiny-models: $(VENV)/.demo  ## Train the shipped tiny models again, from nothing (about 9 minutes on two cores)
 	$(BIN)/python recipes/tiny_models
+
+bubblewrap:  ## The sandbox for programs, where it is missing and may be installed
+	@command -v bwrap > /dev/null || sh recipes/bubblewrap.sh
 
 clean:  ## Delete the environment and everything that is made again
 	rm -rf $(VENV) .demo .tiny-models build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,11 +1,12 @@
 """Do levels mean something? Grades of the tiny base model against 16 fresh answers to the same questions.
 
-    python benchmarks/bench_levels.py [--questions 1000] [--seed 0]
+    python benchmarks/bench_levels.py [--questions 2000] [--seed 0]
 
-Both rules: `paper` (one greedy answer, PRM mean, quintiles) and `rate` (eight sampled answers). The pass rate of fresh
-samples must fall from level to level, 0 to 5; beside it stands the rank correlation over questions. And adaptivity: how
-many questions the second base model puts on another level. Takes about four minutes of one core. Exits with 1 where a
-pass rate does not fall.
+Both rules: `paper` (one greedy answer, and cuts of its PRM mean that were calibrated on as many questions of another
+seed) and `rate` (eight sampled answers). The pass rate of fresh samples must fall from level to level, 0 to 5; beside
+it stands the rank correlation over questions, and what quintiles would have given. And adaptivity: how many questions
+the second base model puts on another level. Takes about ten minutes of one core. Exits with 1 where a pass rate does
+not fall.
 """
 
 from __future__ import annotations
@@ -30,46 +31,77 @@ if TYPE_CHECKING:
 FRESH = 16
 RATE_SAMPLES = 8
 SAMPLED = "base, eight samples"
+SHARED = {"max_tokens": 160, "system": ""}
+GREEDY = gr.AttemptSettings(temperature=0.0, **SHARED)
 
 
 def main() -> int:
-    """Grade by both rules, answer afresh, and print."""
+    """Calibrate, grade by both rules, answer afresh, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=1000)
+    parser.add_argument("--questions", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place, gr.Library(Path(place) / "library.db", write=True) as library:
-        pool = Path(place) / "pool.jsonl"
-        rows = [one.row() for one in islice(world.questions("pool", seed=options.seed), options.questions)]
-        write_rows(pool, rows, typical=rows[0])
-        gr.ingest(library, gr.IngestSettings(path=str(pool)))
-        _attempts(library)
+    prm = gr.QwenLocalPRM(path=folder("prm"), device="cpu")
+    with tempfile.TemporaryDirectory() as place:
+        cuts = _calibrated(Path(place) / "calibration", prm, options.questions, options.seed + 1)
+        with _library(Path(place) / "levels", options.questions, options.seed) as library:
+            return _levels(library, prm, cuts)
+
+
+def _library(place: Path, questions: int, seed: int) -> gr.Library:
+    """Return a library with so many questions."""
+    place.mkdir()
+    rows = [one.row() for one in islice(world.questions("pool", seed=seed), questions)]
+    write_rows(place / "pool.jsonl", rows, typical=rows[0])
+    library = gr.Library(place / "library.db", write=True)
+    gr.ingest(library, gr.IngestSettings(path=str(place / "pool.jsonl")))
+    return library
+
+
+def _calibrated(place: Path, prm: gr.QwenLocalPRM, questions: int, seed: int) -> tuple[float, ...]:
+    """Return cuts from questions of their own: one greedy answer is scored, eight sampled ones give the pass rate."""
+    with _library(place, questions, seed) as library:
+        _answer(library, "base", GREEDY)
+        rates = _answer(library, SAMPLED, gr.AttemptSettings(temperature=1.0, samples=RATE_SAMPLES, **SHARED))
         gr.verify(library)
-        prm = gr.QwenLocalPRM(path=folder("prm"), device="cpu")
-        paper = gr.GradeSettings(rule="paper", cuts="quintiles")
-        graded = {}
-        for name in ("base", "second"):
-            graded[name] = gr.grade(library, paper, prm=prm, model=name, text="thinking")[0].grading
-        graded[SAMPLED] = gr.grade(library, gr.GradeSettings(rule="rate"), model=SAMPLED)[0].grading
-        print(f"{options.questions:,} questions, {FRESH} fresh answers to each at temperature 1")
-        fell = [_table(library, rule, graded[name]) for rule, name in (("paper", "base"), ("rate", SAMPLED))]
-        _disagreement(library, graded["base"], graded["second"])
-    return 0 if all(fell) else 1
+        found = gr.calibrate(library, gr.CalibrateSettings(model="base", rates=rates), prm=prm, text="thinking")
+    print(f"calibrated on {found.questions:,} other questions: {', '.join(f'{cut:.3f}' for cut in found.cuts)}")
+    for words, one in (("all", found.correlation), ("wrong", found.correlation_wrong)):
+        print(f"  PRM score and pass rate, {words}: {one.value:.2f} ({one.low:.2f} to {one.high:.2f})")
+    if not found.cuts:
+        sys.exit(found.says)
+    return found.cuts
 
 
-def _attempts(library: gr.Library) -> None:
-    """Have both models answer greedily, and the first one again: eight samples to be graded, sixteen to judge by."""
+def _levels(library: gr.Library, prm: gr.QwenLocalPRM, cuts: tuple[float, ...]) -> int:
+    """Grade, answer afresh, print; return the exit code."""
+    _answer(library, "base", GREEDY)
+    _answer(library, "second", GREEDY, weights="second")
+    _answer(library, SAMPLED, gr.AttemptSettings(temperature=1.0, samples=RATE_SAMPLES, **SHARED))
+    fresh = gr.AttemptSettings(temperature=1.0, samples=FRESH, seed=1000, **SHARED)
+    _answer(library, "fresh", fresh, role=Role.EVAL)
+    gr.verify(library)
+    graded = {}
+    for name, how in (("base", list(cuts)), ("base", "quintiles"), ("second", "quintiles")):
+        settings = gr.GradeSettings(rule="paper", cuts=how)
+        graded[name, str(how)] = gr.grade(library, settings, prm=prm, model=name, text="thinking")[0].grading
+    by_rate = gr.grade(library, gr.GradeSettings(rule="rate"), model=SAMPLED)[0].grading
+    total = library.value("SELECT count(*) FROM questions")
+    print(f"\n{total:,} questions, {FRESH} fresh answers to each at temperature 1")
+    calibrated = _table(library, "paper, calibrated cuts", graded["base", str(list(cuts))])
+    _table(library, "paper, quintiles", graded["base", "quintiles"])
+    rated = _table(library, "rate", by_rate)
+    _disagreement(library, graded["base", "quintiles"], graded["second", "quintiles"])
+    return 0 if calibrated and rated else 1
+
+
+def _answer(
+    library: gr.Library, name: str, settings: gr.AttemptSettings, *, weights: str = "base", role: Role = Role.BASE
+) -> str:
+    """Have a tiny model answer every question; return the setting's id."""
     engine = gr.EngineSettings(concurrency=256)
-    shared = {"max_tokens": 160, "system": ""}
-    greedy = gr.AttemptSettings(temperature=0.0, **shared)
-    for name in ("base", "second"):
-        gr.attempt(library, gr.LocalModel(name=name, path=folder(name), threads=1), greedy, engine=engine)
-    sampled = gr.AttemptSettings(temperature=1.0, samples=RATE_SAMPLES, **shared)
-    fresh = gr.AttemptSettings(temperature=1.0, samples=FRESH, seed=1000, **shared)
-    gr.attempt(library, gr.LocalModel(name=SAMPLED, path=folder("base"), threads=1), sampled, engine=engine)
-    gr.attempt(
-        library, gr.LocalModel(name="fresh", path=folder("base"), threads=1), fresh, role=Role.EVAL, engine=engine
-    )
+    model = gr.LocalModel(name=name, path=folder(weights), threads=1)
+    return gr.attempt(library, model, settings, role=role, engine=engine).setting
 
 
 def _table(library: gr.Library, rule: str, grading: str) -> bool:

@@ -24,11 +24,11 @@ WIDTH = 100
 """Columns of the help texts, whatever the terminal is."""
 GROUPS = (
     ("Questions", ("init", "ingest")),
-    ("Grades", ("attempt", "verify", "grade", "levels")),
+    ("Grades", ("attempt", "verify", "calibrate", "grade", "levels")),
     ("Chains", ("sample", "teach", "curate", "export")),
     ("Training and proof", ("train", "evaluate", "report", "compare")),
     ("All of it", ("run",)),
-    ("Looking", ("status", "show", "query")),
+    ("Looking", ("status", "show", "query", "doctor")),
     ("Trying it out", ("mock-server", "tiny")),
 )
 TABLES = (
@@ -39,7 +39,9 @@ TABLES = (
     ("budget", config.BudgetSettings),
     ("[attempt]", config.AttemptSettings),
     ("[verify]", config.VerifySettings),
+    ("[verify.code]", config.CodeSettings),
     ("[prm]", config.PrmSettings),
+    ("[calibrate]", config.CalibrateSettings),
     ("[grade]", config.GradeSettings),
     ("[sample]", config.SampleSettings),
     ("[teach]", config.TeachSettings),

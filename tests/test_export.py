@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -184,3 +185,10 @@ def test_nothing_curated_says_what_to_run(tmp_path):
     """Before curate there is nothing to export."""
     with drawn_library(tmp_path) as library, pytest.raises(gr.UsageError, match="gradatim curate d"):
         gr.export(library, "d", gr.ExportSettings(out=str(tmp_path / "x.jsonl")))
+
+
+def test_the_card_says_what_the_questions_are(tmp_path, library):
+    """The card's tags name the domains of the kept chains."""
+    gr.export(library, "d", gr.ExportSettings(out=str(tmp_path / "math.jsonl")))
+    tags = (tmp_path / "math.card.md").read_text().partition("tags:\n")[2].partition("size_categories")[0]
+    assert re.findall(r'"(.*)"', tags) == ["gradatim", "math", "reasoning", "chain-of-thought", "curriculum"]

@@ -5,36 +5,12 @@ import pytest
 import gradatim as gr
 from gradatim.errors import SetupError
 from gradatim.library.grades import chosen_grading, gradings
-from gradatim.stages import grade as stage
 from gradatim.types import Boundary, Fault, StepScores
+from gradatim.work import scoring
 from pools import GRADES, answer, content, pool_library, question, record_answers, write_rows
+from prms import Scores
 
 RATE = gr.GradeSettings(rule="rate")
-
-
-class Scores:
-    """A PRM of the test's: gives each solution what `decide` says, and counts what it was asked."""
-
-    name, version = "scores", "1"
-
-    def __init__(self, decide) -> None:
-        self.decide = decide
-        self.asked = []
-        self.ended = 0
-
-    def score(self, solutions):
-        try:
-            for solution in solutions:
-                self.asked.append(solution.key)
-                result = self.decide(solution)
-                if isinstance(result, float):
-                    result = StepScores(steps=("one", "two"), scores=(result, result))
-                yield solution.key, result
-        finally:
-            self.ended += 1
-
-    def close(self) -> None:
-        pass
 
 
 class Unwanted:
@@ -298,7 +274,7 @@ def test_what_is_missing_is_said_before_anything_is_written(tmp_path, library):
 
 def test_batches_are_durable_before_the_next(tmp_path, library, monkeypatch):
     """A crash that no one can catch loses at most the batch at hand."""
-    monkeypatch.setattr(stage, "_BATCH", 3)
+    monkeypatch.setattr(scoring, "_BATCH", 3)
     record_answers(library, tmp_path, "m", lambda _: [False])
     gr.verify(library)
     seen = []

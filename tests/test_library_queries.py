@@ -217,7 +217,7 @@ def _graded(made, model, random_):
     """Grade every question at random; return the grading and the levels."""
     grading = grades.ensure_grading(made.library, made.settings[0], None, "rate", f'{{"{model}": 1}}')
     levels = {pk: random_.choice((None, 0, 1, 2, 3, 4, 5)) for pk in sorted(set().union(*made.members.values()))}
-    rows = [(grading.pk, pk, level, None, 0.0, 1.0, 1, 1, 0, None, "") for pk, level in levels.items()]
+    rows = [(grading.pk, pk, level, None, 0.0, 1.0, 1, 1, 0, None, "", None) for pk, level in levels.items()]
     with made.library.transaction() as connection:
         grades.write(connection, rows)
     return grading, levels

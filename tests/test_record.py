@@ -154,3 +154,26 @@ def test_wrong_columns_and_names_write_nothing(tmp_path, library, fields, model,
     with pytest.raises(gr.UsageError, match=sentence):
         gr.record(library, path, fields, model=model)
     assert library.value("SELECT count(*) FROM setting") == 0
+
+
+def test_answers_find_their_question_by_the_id_of_its_source(tmp_path):
+    """A column of the source that has ids finds the question; an id of two questions finds neither."""
+    path = write_rows(
+        tmp_path / "pool.jsonl",
+        [
+            {"problem": f"What is {n}+1?", "answer": str(n + 1), "task_id": id_}
+            for n, id_ in enumerate(["T/0", 1, 7, 7])
+        ],
+    )
+    with gr.Library(tmp_path / "library.db", write=True) as library:
+        gr.ingest(library, gr.IngestSettings(path=str(path), set="pool"))
+        answers = [{"task_id": id_, "completion": str(id_)} for id_ in ("T/0", "1", 7, "T/9", None)]
+        file = str(write_rows(tmp_path / "answers.jsonl", answers))
+        fields = {"source_id": "task_id", "answer": "completion"}
+        result = gr.record(library, file, fields, model="m")
+        assert result.dropped == {"ambiguous_question": 1, "unknown_question": 1, "no_question": 1}
+        found = library.all(
+            "SELECT q.prompt, a.content FROM attempts a JOIN questions q ON q.id = a.question ORDER BY 1"
+        )
+        assert found == [("What is 0+1?", "T/0"), ("What is 1+1?", "1")]
+        assert gr.record(library, file, fields, model="m").already == 2

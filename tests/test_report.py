@@ -424,7 +424,7 @@ def test_a_large_pool_does_not_make_a_large_page(world, tmp_path):
     connection.executemany("INSERT INTO member VALUES (?, ?)", ((pool, pk) for pk in keys))
     (grading,) = connection.execute("SELECT min(pk) FROM grading").fetchone()
     connection.executemany(
-        "INSERT INTO grade VALUES (?, ?, ?, 0.5, 0, 1, 0, 1, 0, 0.5, '')", ((grading, pk, pk % 6) for pk in keys)
+        "INSERT INTO grade VALUES (?, ?, ?, 0.5, 0, 1, 0, 1, 0, 0.5, '', NULL)", ((grading, pk, pk % 6) for pk in keys)
     )
     connection.commit()
     connection.close()
@@ -456,7 +456,9 @@ def test_what_there_is_too_much_of_is_counted(world, tmp_path):
             new = "FROM attempt a WHERE NOT EXISTS (SELECT 1 FROM verdict v WHERE v.attempt = a.pk)"
             connection.execute(f"INSERT INTO attempt_text SELECT a.pk, 'One.', '' {new}")
             checker = "(SELECT max(pk) FROM checker)"
-            connection.execute(f"INSERT INTO verdict SELECT a.pk, {checker}, 'correct', 'r', '1', 'box' {new}")
+            connection.execute(
+                f"INSERT INTO verdict SELECT a.pk, {checker}, 'correct', 'r', '1', 'box', NULL, NULL {new}"
+            )
     write_report(tmp_path / "many.db", tmp_path / "many.html")
     data = embedded(tmp_path / "many.html")
     assert [curve["model"] for curve in data["curves"]] == [f"m{number}" for number in range(1, 7)]

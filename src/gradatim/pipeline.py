@@ -15,6 +15,7 @@ from gradatim.library.text import unpack
 from gradatim.models.budget import prompt_bound
 from gradatim.progress import Progress, silent
 from gradatim.stages import attempt as attempt_stage
+from gradatim.stages import calibrate as calibrate_stage
 from gradatim.stages import curate as curate_stage
 from gradatim.stages import evaluate as evaluate_stage
 from gradatim.stages import export as export_stage
@@ -140,7 +141,8 @@ def _counts(reasons: dict[str, int]) -> str:
 def _ingest(library: Library, config: Config, progress: Progress, _: list[Ran]) -> list[object]:
     # Evaluation sets first, so that pools are checked against them while they are read.
     ordered = sorted(config.ingest, key=lambda source: source.purpose != "eval")
-    return [ingest_stage.ingest(library, source, again=False, progress=progress) for source in ordered]
+    code = config.verify.code
+    return [ingest_stage.ingest(library, source, code=code, again=False, progress=progress) for source in ordered]
 
 
 def do_attempt(library: Library, config: Config, progress: Progress = silent) -> attempt_stage.AttemptResult:
@@ -187,6 +189,17 @@ def do_grade(
     finally:
         if prm is not None:
             prm.close()
+
+
+def do_calibrate(library: Library, config: Config, progress: Progress = silent) -> calibrate_stage.CalibrateResult:
+    """Calibrate the configured PRM. Raises `UsageError` where there is none."""
+    if config.prm is None:
+        raise UsageError("There is no [prm] to calibrate. Add one to gradatim.toml: docs/settings.md, [prm].")
+    prm = open_prm(config.prm)
+    try:
+        return calibrate_stage.calibrate(library, config.calibrate, prm=prm, text=config.prm.text, progress=progress)
+    finally:
+        prm.close()
 
 
 def read_presets(

@@ -1,4 +1,4 @@
-"""What decides a code question: its suite of tests, as formats read them, the library keeps them and the checker runs them.
+"""What decides a code question: its suite of tests, as formats read it, the library keeps it and the checker runs it.
 
 Three styles, as data sets have them:
 
@@ -16,8 +16,6 @@ from typing import Literal
 import msgspec
 
 from gradatim.types import content_id
-
-type Json = None | bool | int | float | str | list[Json] | dict[str, Json]
 
 Style = Literal["stdio", "call", "assert"]
 Compare = Literal["tokens", "lines", "exact"]

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 _SPACE = re.compile(r"\s+")
@@ -92,6 +92,11 @@ class Message:
     content: str
 
 
+BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+"""What the default system message and template ask for. A code question's prompt says itself how to answer."""
+_STEPWISE = "Please reason step by step."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """How a model is asked. Two attempts with different settings are different attempts."""
@@ -107,6 +112,13 @@ class Sampling:
     """The user's message; `{prompt}` is replaced by the question, nothing else is."""
     extra_body: str = "{}"
     """Further fields of the request as a JSON object, sent as they are: `{"top_k": 20}`."""
+
+    def suited(self, domain: Domain) -> Sampling:
+        """Return how a question of this domain is asked: of code without the sentence about the box."""
+        if domain is not Domain.CODE:
+            return self
+        system, template = (text.replace(BOXED, _STEPWISE) for text in (self.system, self.template))
+        return replace(self, system=system, template=template)
 
     def messages(self, prompt: str) -> tuple[Message, ...]:
         """Return the chat that asks `prompt`."""

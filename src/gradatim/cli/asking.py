@@ -55,7 +55,7 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "fields",
     multiple=True,
     metavar="NAME=COLUMN",
-    help="With --recorded: columns for prompt or question_id, answer, reasoning, sample, "
+    help="With --recorded: columns for prompt, question_id or source_id, answer, reasoning, sample, "
     "finish_reason, prompt_tokens, completion_tokens.",
 )
 @click.option("--json", "shape", flag_value="json", help="The result as JSON.")

@@ -11,27 +11,60 @@ from gradatim.cli.output import counts, note, print_result, print_rows, row_opti
 from gradatim.errors import GradatimError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gradatim.library.grades import GradingRow
     from gradatim.library.store import Library
-    from gradatim.stages.grade import GradeResult
+    from gradatim.stages.grade import GradeResult, LevelLine
     from gradatim.stages.verify import VerifyResult
 
 
 @click.command(short_help="Judge attempts that have no verdict yet.")
 @click.option("--again", is_flag=True, help="Judge everything anew, beside the old verdicts. Costs no tokens.")
 @click.option("--deadline", type=float, metavar="SECONDS", help="Per pair of answers.  [default: 5]")
-@click.option("--workers", type=int, metavar="N", help="Processes for symbolic work.  [default: 1]")
+@click.option(
+    "--workers",
+    type=int,
+    metavar="N",
+    help="Processes for symbolic work [default: 1], and programs at a time [default: one per core].",
+)
+@click.option(
+    "--sandbox",
+    type=click.Choice(["default", "strict", "limits"]),
+    help="What programs run in; limits is for programs that you trust.  [default: default]",
+)
+@click.option(
+    "--run-all/--stop-at-first",
+    "run_all",
+    default=None,
+    help="Run all tests of a program, or stop at the first that fails.  [default: run all]",
+)
 @click.option("--json", "shape", flag_value="json", help="The result as JSON.")
 @pass_start
-def verify(start: Start, /, again: bool, deadline: float | None, workers: int | None, shape: str | None) -> None:
-    """Have a checker decide every attempt that has no verdict of the checker's present version."""
+def verify(
+    start: Start,
+    /,
+    again: bool,
+    deadline: float | None,
+    workers: int | None,
+    sandbox: str | None,
+    run_all: bool | None,
+    shape: str | None,
+) -> None:
+    """Have a checker decide every attempt that has no verdict of the checker's present version.
+
+    The programs of code questions run in a sandbox: gradatim doctor says what this machine has.
+    """
     from gradatim.cli.bars import progress_bars
     from gradatim.config import COMMAND_LINE, check, updated
     from gradatim.stages.verify import verify as verify_stage
 
     config = start.config()
-    config = updated(config, verify=updated(config.verify, deadline=deadline, workers=workers))
+    stop = None if run_all is None else "never" if run_all else "first_failure"
+    code = updated(config.verify.code, sandbox=sandbox, workers=workers, stop=stop)
+    config = updated(config, verify=updated(config.verify, deadline=deadline, workers=workers, code=code))
     check(config, COMMAND_LINE)
+    warn_of_limits(config.verify.code.sandbox)
     with start.library(write=True) as library, progress_bars() as progress:
         if library.value("SELECT 1 FROM attempt LIMIT 1") is None:
             raise UsageError("There are no attempts to judge yet. Run first: gradatim attempt")
@@ -41,6 +74,15 @@ def verify(start: Start, /, again: bool, deadline: float | None, workers: int | 
         raise GradatimError(
             f"{sum(result.faults.values())} attempts could not be judged "
             f"({counts(result.faults)}). Run the same command to try again."
+        )
+
+
+def warn_of_limits(sandbox: str) -> None:
+    """Say what the weakest sandbox lacks."""
+    if sandbox == "limits":
+        note(
+            "gradatim: warning: programs run with limits of time and memory alone (sandbox = limits): they can read "
+            "your files, use the network and harm this machine. Use it for programs that you trust."
         )
 
 
@@ -60,7 +102,7 @@ def verified(result: VerifyResult) -> list[str]:
 @click.option(
     "--cuts",
     metavar="C1,C2,...",
-    help="What parts the levels: four falling numbers (paper), five (rate), or quintiles.",
+    help="What parts the levels: four falling numbers (paper), five (rate), quintiles, or calibration:NAME.",
 )
 @click.option("--model", metavar="NAME", help="Only this model's attempts; all by default.")
 @click.option("--no-prm", is_flag=True, help="Use the scores that are there; ask no PRM.")
@@ -71,7 +113,8 @@ def grade(
 ) -> None:
     """Have the PRM score wrong attempts that lack scores, and turn all evidence into levels 0 (easy) to 5.
 
-    Levels are derived: another rule or other cuts ask no model.
+    Levels are derived: another rule or other cuts ask no model. A wrong program is graded by the share of tests that
+    it passed, and asks no PRM, unless code_scores = "prm" is set in [grade].
     """
     from gradatim import pipeline
     from gradatim.cli.bars import progress_bars
@@ -80,7 +123,8 @@ def grade(
     config = start.config()
     changed = updated(config.grade, rule=rule, cuts=_cuts(cuts))
     if rule is not None and cuts is None and rule != config.grade.rule:
-        changed = type(changed)(rule=changed.rule)  # the settings' cuts belong to the other rule
+        # The settings' cuts belong to the other rule.
+        changed = type(changed)(rule=changed.rule, code_scores=changed.code_scores)
     config = updated(config, grade=changed)
     if no_prm:
         config = type(config)(**{name: getattr(config, name) for name in config.__struct_fields__ if name != "prm"})
@@ -94,12 +138,14 @@ def grade(
 
 
 def _cuts(text: str | None) -> list[float] | str | None:
-    if text is None or text == "quintiles":
+    if text is None or not text[:1].isdigit():
         return text
     try:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise UsageError(f"--cuts {text!r}: write falling numbers, as in 0.8,0.6,0.4,0.2, or quintiles.") from error
+        raise UsageError(
+            f"--cuts {text!r}: write falling numbers, as in 0.8,0.6,0.4,0.2, quintiles, or calibration:NAME."
+        ) from error
 
 
 def graded(result: GradeResult) -> list[str]:
@@ -111,19 +157,34 @@ def graded(result: GradeResult) -> list[str]:
             f"{', '.join(f'{cut:.3g}' for cut in result.cuts)}{scored} (grading {result.grading})"
         )
     ]
-    words.append("  level  questions  mean PRM score  pass rate  attempts")
-    for line in result.levels:
-        score = "-" if line.score is None else f"{line.score:.3f}"
-        rate = "-" if line.pass_rate is None else f"{line.pass_rate:.3f}"
-        words.append(
-            f"  {'none' if line.level is None else line.level:>5}  {line.questions:>9,}  "
-            f"{score:>14}  {rate:>9}  {line.attempts:>8,}"
-        )
+    words += _evidence(result.levels)
     if result.ungraded:
         words.append(f"  without a level: {counts(result.ungraded)}")
     if result.unscored:
         words.append(f"  not scored: {counts(result.unscored)}")
     return words
+
+
+def _evidence(lines: Sequence[LevelLine]) -> list[str]:
+    """Return a table of what the levels stand on, without the columns of what was not asked."""
+    tests = any(line.tests is not None for line in lines)
+    # A PRM's column is left out where shares of tests made the levels and no PRM ever scored.
+    prm = not tests or any(line.score is not None for line in lines)
+    columns = {
+        "level": [f"{'none' if line.level is None else line.level:>7}" for line in lines],
+        "questions": [f"{line.questions:,}" for line in lines],
+        **({"mean PRM score": [_mean(line.score) for line in lines]} if prm else {}),
+        **({"tests passed": [_mean(line.tests) for line in lines]} if tests else {}),
+        "pass rate": [_mean(line.pass_rate) for line in lines],
+        "attempts": [f"{line.attempts:,}" for line in lines],
+    }
+    widths = [max(7, len(name)) if name == "level" else len(name) for name in columns]
+    rows = [list(columns), *zip(*columns.values(), strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+
+
+def _mean(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 @click.command(short_help="Show the histogram of levels, per model.")
@@ -132,10 +193,17 @@ def graded(result: GradeResult) -> list[str]:
     "--compare", nargs=2, metavar="MODEL MODEL", help="How many questions change level from one model to the next."
 )
 @click.option("--all", "all_gradings", is_flag=True, help="Every grading, not only the newest of each model.")
+@click.option("--evidence", is_flag=True, help="A row per level: mean PRM score, share of tests passed, pass rate.")
 @row_options
 @pass_start
 def levels(
-    start: Start, /, model: str | None, compare: tuple[str, str] | None, all_gradings: bool, shape: str | None
+    start: Start,
+    /,
+    model: str | None,
+    compare: tuple[str, str] | None,
+    all_gradings: bool,
+    evidence: bool,
+    shape: str | None,
 ) -> None:
     """Show how many questions of the pools stand at each level, for each model that was graded."""
     from gradatim.library import grades, questions
@@ -150,6 +218,9 @@ def levels(
             there = [one for one in there if one.model == newest.model] if all_gradings else [newest]
         elif not all_gradings:
             there = list({one.model: one for one in there}.values())
+        if evidence:
+            _print_evidence(library, there, shape)
+            return
         pools = questions.sets(library)
         rows = [
             (
@@ -165,6 +236,19 @@ def levels(
             if (counted := grades.histogram(library, one, set_.pk))
         ]
         print_rows(("model", "rule", "grading", "set", "0", "1", "2", "3", "4", "5", "none"), rows, shape)
+
+
+def _print_evidence(library: Library, gradings: Sequence[GradingRow], shape: str | None) -> None:
+    """Print what each level of these gradings stands on."""
+    from gradatim.library import grades
+
+    columns = ("model", "rule", "grading", "level", "questions", "score", "tests", "pass_rate", "attempts")
+    rows = [
+        (one.model, one.rule, one.id, level, count, score, tests, right / decided if decided else None, decided)
+        for one in gradings
+        for level, count, score, decided, right, _, tests in grades.by_level(library, one)
+    ]
+    print_rows(columns, rows, shape)
 
 
 def _print_moves(library: Library, first: str, second: str, shape: str | None) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gradatim.stages.evaluate import EvaluateResult
     from gradatim.work.figures import Comparison, Line, PassAt
 
-_NAMES = ("aime24", "aime25", "math500", "gpqa-diamond")
+_NAMES = ("aime24", "aime25", "math500", "gpqa-diamond", "humaneval", "mbpp")
 
 
 @click.command(short_help="Evaluate a model on held-out questions.")

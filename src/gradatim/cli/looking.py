@@ -147,6 +147,7 @@ def _everything(library: Library, id_: str) -> list[tuple[str, object]]:
     columns = ("id", "domain", "sets", "excluded", "source", "prompt", "reference", "solution", "extra")
     values = library.all(f"SELECT {', '.join(columns)} FROM questions WHERE id = ?", (full,))[0]
     rows += [(name, value) for name, value in zip(columns, values, strict=True) if value not in (None, "", "{}")]
+    rows += _suite(library, pk)
     attempts = library.all(_ATTEMPTS, (pk,))
     if "-" in id_:
         asked = id_.lower()
@@ -201,20 +202,8 @@ def _attempt(library: Library, attempt: tuple[object, ...]) -> list[tuple[str, o
     if thinking:
         rows.append(("  thinking", thinking))
     rows.append(("  answer", answer))
-    rows += [
-        (
-            "  verdict",
-            (
-                f"{outcome} ({reason}; compared {text!r}, found by {found or 'nothing'}; {name} "
-                f"{version}{f', round {round_}' if round_ else ''})"
-            ),
-        )
-        for outcome, reason, text, found, name, version, round_ in library.all(
-            "SELECT v.outcome, v.reason, unpack(v.answer), v.found_by, c.name, c.version, c.round "
-            "FROM verdict v JOIN checker c ON c.pk = v.checker WHERE v.attempt = ? ORDER BY c.pk",
-            (pk,),
-        )
-    ]
+    for verdict in library.all(_VERDICTS, (pk,)):
+        rows += _verdict(*verdict)
     rows += [
         ("  scores", f"mean {_number(mean)} {steps} by {name}" if not reason else f"none: {reason} ({name})")
         for mean, steps, reason, name in library.all(
@@ -229,6 +218,58 @@ def _attempt(library: Library, attempt: tuple[object, ...]) -> list[tuple[str, o
         )
     ]
     return rows
+
+
+_VERDICTS = (
+    "SELECT v.outcome, v.reason, unpack(coalesce(x.answer, v.answer)), v.found_by, c.name || ' ' || c.version || "
+    "CASE c.round WHEN 0 THEN '' ELSE ', round ' || c.round END, v.passed, v.total, unpack(x.detail) "
+    "FROM verdict v JOIN checker c ON c.pk = v.checker LEFT JOIN verdict_text x ON x.attempt = v.attempt "
+    "AND x.checker = v.checker WHERE v.attempt = ? ORDER BY c.pk"
+)
+
+
+def _verdict(
+    outcome: str, reason: str, text: str, found: str, checker: str, passed: int | None, total: int | None, detail: str
+) -> list[tuple[str, object]]:
+    """Return what a checker decided; of a program, its tests too."""
+    if not detail and total is None:
+        return [("  verdict", f"{outcome} ({reason}; compared {text!r}, found by {found or 'nothing'}; {checker})")]
+    from gradatim.work.programs import read_detail
+
+    said = read_detail(detail)
+    tests = "" if total is None else f"; {'not all' if passed is None else passed} of {total} tests passed"
+    rows: list[tuple[str, object]] = [
+        ("  verdict", f"{outcome} ({reason}{tests}; {checker})"),
+        ("    program", _place(text, found, said.span)),
+        ("    used", said.used()),
+    ]
+    if said.failed is not None:
+        rows.append(("    failed test", "-" if said.failed.test is None else f"{said.failed.test} of {total}"))
+        rows += [(f"      {name}", words) for name, words in said.failed.words()]
+    return [row for row in rows if row[1]]
+
+
+def _place(program: str, found: str, span: tuple[int, int] | None) -> str:
+    """Say which part of an answer was taken for the program."""
+    if not found:
+        return ""
+    where = f", {span[0]:,} to {span[1]:,} of the answer" if span else ""
+    return f"{len(program):,} characters found by {found}{where}"
+
+
+def _suite(library: Library, pk: int) -> list[tuple[str, object]]:
+    """Say in a line what tests a code question has; they can be megabytes."""
+    from gradatim.library.questions import tests
+    from gradatim.suite import decoded
+
+    text = tests(library, pk)
+    if not text:
+        return []
+    suite = decoded(text)
+    what = [f"{len(suite.cases)} cases" if suite.cases else "assertions", f"{len(text):,} characters"]
+    what += [f"function {suite.function}"] if suite.function else []
+    what += [f"for {', '.join(suite.entries)}"] if suite.entries else []
+    return [("tests", f'{suite.style}: {", ".join(what)} (gradatim query "select tests from questions")')]
 
 
 def _number(value: float | None) -> str:

@@ -16,9 +16,11 @@ import click
 from gradatim import __version__
 from gradatim.cli import (
     asking,
+    calibrating,
     choosing,
     comparing,
     deciding,
+    doctor,
     evaluating,
     looking,
     reading,
@@ -59,6 +61,7 @@ for command in (
     reading.ingest,
     asking.attempt,
     deciding.verify,
+    calibrating.calibrate,
     deciding.grade,
     deciding.levels,
     choosing.sample,
@@ -73,6 +76,7 @@ for command in (
     looking.status,
     looking.show,
     looking.query,
+    doctor.doctor,
     asking.mock_server,
     tiny.tiny,
 ):

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from gradatim.cli.context import SETTINGS, Start, pairs, pass_start
+from gradatim.cli.deciding import warn_of_limits
 from gradatim.cli.output import counts, print_result
 from gradatim.errors import GradatimError, UsageError
 
@@ -33,13 +34,15 @@ def init(folder: str) -> None:
 @click.option(
     "--eval", "is_eval", is_flag=True, help="An evaluation set: never drawn, and pools are checked against it."
 )
-@click.option("--domain", type=click.Choice(["math", "choice"]), help="What decides an answer.  [default: math]")
+@click.option(
+    "--domain", type=click.Choice(["math", "choice", "code"]), help="What decides an answer.  [default: math]"
+)
 @click.option(
     "--field",
     "fields",
     multiple=True,
     metavar="NAME=COLUMN",
-    help="Which column holds prompt, reference, solution, choices. Dotted paths reach inside.",
+    help="Which column holds prompt, reference, solution, choices, tests, function. Dotted paths reach inside.",
 )
 @click.option(
     "--format", "format_", metavar="FORMAT", help="jsonl, json, csv, tsv, parquet; by the name where it tells."
@@ -55,6 +58,11 @@ def init(folder: str) -> None:
     metavar="N",
     help="Words shared with an evaluation set that exclude a question; 0 turns it off.  [default: 13]",
 )
+@click.option(
+    "--sandbox",
+    type=click.Choice(["default", "strict", "limits"]),
+    help="What the programs of code questions run in, as for verify.  [default: default]",
+)
 @click.option("--json", "shape", flag_value="json", help="The result as JSON.")
 @pass_start
 def ingest(
@@ -63,8 +71,9 @@ def ingest(
     """Read SOURCE (a file, a folder, or hf:owner/name) into the library; without SOURCE, all [[ingest]] tables.
 
     JSONL, JSON, CSV, TSV (plain, .gz, .zst), Parquet, Hugging Face data sets. The columns of GSM8K, MATH, MATH-500,
-    NuminaMath, AIME, choice questions and plain question/answer files are recognised. Rows that are dropped stay
-    listed: gradatim show --dropped.
+    NuminaMath, AIME, choice questions and plain question/answer files are recognised, and of code questions those of
+    LiveCodeBench, TACO, APPS, Codeforces, CodeContests, HumanEval, MBPP and plain files with tests. A code question's
+    own program must pass its tests. Rows that are dropped stay listed: gradatim show --dropped.
     """
     from gradatim import config as settings
     from gradatim.cli.bars import progress_bars
@@ -91,8 +100,11 @@ def ingest(
             )
         ]
         settings.check(settings.updated(config, ingest=chosen), settings.COMMAND_LINE)
+    code = settings.updated(config.verify.code, sandbox=options["sandbox"])
+    if any(one.domain == "code" for one in chosen):
+        warn_of_limits(code.sandbox)
     with start.library(write=True) as library, progress_bars() as progress:
-        results = [ingest_stage(library, one, progress=progress) for one in chosen]
+        results = [ingest_stage(library, one, code=code, progress=progress) for one in chosen]
     print_result(results, shape, [ingested(result) for result in results])
     for result in results:
         if result.dropped and not result.added + result.already:

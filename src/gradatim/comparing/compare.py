@@ -127,7 +127,7 @@ def _sets(config: Config) -> list[tuple[str, str]]:
 def _read(library: Library, config: Config, progress: Progress) -> None:
     """Read the questions, evaluation sets first."""
     for source in sorted(config.ingest, key=lambda one: one.purpose != "eval"):
-        result = ingest(library, source, again=False, progress=progress)
+        result = ingest(library, source, code=config.verify.code, again=False, progress=progress)
         if result.faults:
             raise GradatimError(f"The checker could not look at all references of {result.set}. Run the same again.")
     there = {one.name: one for one in questions.sets(library)}

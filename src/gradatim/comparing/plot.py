@@ -1,6 +1,6 @@
 """A comparison as a picture: each arm's difference to the baseline with its interval, one SVG without any other file.
 
-Colours are the reader's own: dark on light or light on dark, as the page or system says. Every seed is a small dot.
+Every seed is a small dot.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import math
 from html import escape
 from typing import TYPE_CHECKING
 
+from gradatim.reporting.figure import figure
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -16,16 +18,6 @@ if TYPE_CHECKING:
     from gradatim.method.comparison import Line
 
 _WIDTH, _LEFT, _RIGHT, _ROW, _TOP, _BOTTOM = 760, 150, 114, 24, 64, 46
-_STYLE = """
-svg { color-scheme: light dark; background: #ffffff; font: 13px system-ui, sans-serif; }
-text { fill: #1f2328; } .faint { fill: #59636e; font-size: 11.5px; } .grid { stroke: #d1d9e0; }
-.zero { stroke: #59636e; } .bar { stroke-width: 2.5; } .r0 { stroke: #0969da; fill: #0969da; }
-.r1 { stroke: #bc4c00; fill: #bc4c00; } .r2 { stroke: #8250df; fill: #8250df; } .seed { stroke: none; opacity: .35; }
-@media (prefers-color-scheme: dark) {
-  svg { background: #0d1117; } text { fill: #f0f6fc; } .faint { fill: #9198a1; } .grid { stroke: #3d444d; }
-  .zero { stroke: #9198a1; } .r0 { stroke: #4493f8; fill: #4493f8; } .r1 { stroke: #f0883e; fill: #f0883e; }
-  .r2 { stroke: #ab7df8; fill: #ab7df8; }
-}"""
 
 
 def svg(result: CompareResult) -> str:
@@ -54,11 +46,7 @@ def svg(result: CompareResult) -> str:
             parts += _mark(line, shares.index(line.replay) % 3, y, [x(one) for one in dots[line.arm, line.replay]], x)
             y += _ROW
         y += 8
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
-        f'role="img" aria-label="{escape(_title(result))}"><title>{escape(_title(result))}</title>'
-        f"<style>{_STYLE}</style>{''.join(parts)}</svg>\n"
-    )
+    return figure(_title(result), _WIDTH, height, parts)
 
 
 def _title(result: CompareResult) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from gradatim.config.checks import COMMAND_LINE, check, looks_like_key
 from gradatim.config.loading import load, parse, updated
 from gradatim.config.settings import (
+    CALIBRATION,
+    QUINTILES,
     AttemptSettings,
     BudgetSettings,
+    CalibrateSettings,
     CodeSettings,
     CompareSettings,
     Config,
@@ -26,9 +29,12 @@ from gradatim.config.settings import (
 )
 
 __all__ = [
+    "CALIBRATION",
     "COMMAND_LINE",
+    "QUINTILES",
     "AttemptSettings",
     "BudgetSettings",
+    "CalibrateSettings",
     "CodeSettings",
     "CompareSettings",
     "Config",

@@ -2,7 +2,7 @@
 
 Their columns are recognised when they are read (`formats.presets`), so a copy on disk is read the same way. The options
 of GPQA stand in columns, the right one first: they are asked in an order that hashes of question and options decide,
-the same in every run (`formats.choices`).
+the same in every run (`formats.choices`). Of MBPP it is the sanitized part, as the field reports it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ BENCHMARKS = {
         Benchmark(name="aime25", hub="math-ai/aime25", split="test", questions=30),
         Benchmark(name="math500", hub="HuggingFaceH4/MATH-500", split="test", questions=500),
         Benchmark(name="gpqa-diamond", hub="Idavidrein/gpqa", config_name="gpqa_diamond", split="train", questions=198),
+        Benchmark(name="humaneval", hub="openai/openai_humaneval", split="test", questions=164),
+        Benchmark(
+            name="mbpp", hub="google-research-datasets/mbpp", config_name="sanitized", split="test", questions=257
+        ),
     )
 }
 """By name, which is also the name of the set in the library."""

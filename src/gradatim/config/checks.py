@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from gradatim.config.explaining import bracketed, option
+from gradatim.config.settings import CALIBRATION, QUINTILES
 from gradatim.errors import UsageError
 from gradatim.types import Request
 
@@ -147,8 +148,11 @@ def _check_method(config: Config, wrong: _Wrong) -> None:
     from gradatim.method import filters, levels, mix  # noqa: PLC0415 - 30 ms that --help need not spend
 
     grade, sample, scripts = config.grade, config.sample, tuple(config.curate.scripts)
-    if grade.rule == "rate" and grade.cuts == "quintiles":
-        raise wrong("grade", "cuts", '"quintiles" belongs to rule = "paper"; the rate rule takes five numbers')
+    if isinstance(grade.cuts, str):
+        if grade.rule == "rate":
+            raise wrong("grade", "cuts", f'"{grade.cuts}" belongs to rule = "paper"; the rate rule takes five numbers')
+        if grade.cuts != QUINTILES and not (grade.cuts.startswith(CALIBRATION) and grade.cuts != CALIBRATION):
+            raise wrong("grade", "cuts", f'"{grade.cuts}" is neither numbers, "{QUINTILES}" nor "{CALIBRATION}NAME"')
     tries: list[tuple[str, str, Callable[[], object]]] = [
         ("sample", "mix", lambda: mix.parse_mix(sample.mix, sample.easy)),
         # Here, since the export comes last, when all the money is spent.

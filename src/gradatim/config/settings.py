@@ -203,15 +203,37 @@ class PrmSettings(Settings, frozen=True):
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` (`local`)."""
 
 
+QUINTILES, CALIBRATION = "quintiles", "calibration:"
+"""What `cuts` may say in place of numbers: five equal parts, or the name of a calibration after this."""
+
+
 class GradeSettings(Settings, frozen=True):
     """`[grade]`: how evidence becomes a level."""
 
     rule: Literal["paper", "rate"] = "paper"
     """`paper`: the first decided attempt and its PRM mean. `rate`: the pass rate of all of them."""
-    cuts: list[float] | Literal["quintiles"] | None = None
-    """None: the rule's default. `quintiles` (paper rule): five levels of equal size among the wrong answers."""
+    cuts: list[float] | str | None = None
+    """None: the rule's default. Of the paper rule also `quintiles`: five levels of equal size among the wrong answers;
+    or `calibration:NAME`: what `gradatim calibrate` found."""
     code_scores: Literal["tests", "prm"] = "tests"
     """What takes the part of the PRM's mean for a wrong program: the share of tests it passed, or the PRM's."""
+
+
+class CalibrateSettings(Settings, frozen=True):
+    """`[calibrate]`: what the PRM's scores are worth for a model, and where to cut them."""
+
+    name: str = "calibration"
+    """What `cuts = "calibration:NAME"` calls it."""
+    model: str | None = None
+    """By its name in the library; None: the only one with attempts."""
+    setting: str | None = None
+    """Whose first attempts are scored, by the setting's id; None: the model's only one that fits."""
+    rates: str | None = None
+    """Whose attempts give the pass rates. None: the same setting's other attempts."""
+    cuts: Literal["isotonic", "quintiles"] = "isotonic"
+    """`isotonic`: the five most different levels by pass rate. `quintiles`: five levels of equal size."""
+    limit: int | None = None
+    """Use at most so many questions: the PRM has to score one right or wrong attempt of each."""
 
 
 class SampleSettings(Settings, frozen=True):
@@ -287,7 +309,7 @@ class EvaluateSettings(Asking, frozen=True):
     """Which of `[models]`."""
     sets: list[str] | None = None
     """None: the sets of `presets`; where there are none either, all evaluation sets."""
-    presets: list[Literal["aime24", "aime25", "math500", "gpqa-diamond"]] = []
+    presets: list[Literal["aime24", "aime25", "math500", "gpqa-diamond", "humaneval", "mbpp"]] = []
     """Public sets, read from the Hugging Face hub where the library does not have them yet."""
     samples: int | None = None
     """Answers per question. None: 16 in a set of at most 100 questions, 4 in one of at most 1,000, else 1."""
@@ -447,6 +469,7 @@ class Config(Settings, frozen=True):
     attempt: AttemptSettings = AttemptSettings()
     verify: VerifySettings = VerifySettings()
     prm: PrmSettings | None = None
+    calibrate: CalibrateSettings = CalibrateSettings()
     grade: GradeSettings = GradeSettings()
     sample: SampleSettings = SampleSettings()
     teach: TeachSettings = TeachSettings()

@@ -50,7 +50,7 @@ class Card:
     """Name and value: base model, PRM, checker, teacher, the pool's sources, gradatim's version."""
     left_out: tuple[tuple[str, int], ...] = ()
     """Reason and count of the chains that were made and not kept."""
-    tags: tuple[str, ...] = ("math", "reasoning", "chain-of-thought", "curriculum")
+    tags: tuple[str, ...] = ("reasoning", "chain-of-thought", "curriculum")
     language: str = ""
     """An ISO code; empty leaves it out."""
 

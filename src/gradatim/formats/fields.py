@@ -3,7 +3,7 @@
 Nothing is raised for what one row holds: a row without a usable prompt or reference becomes a `BadRow` with a reason
 that a histogram can count: `no_prompt`, `empty_prompt`, `many_turns`, `no_reference`, `many_references`,
 `reference_not_text`, `no_hash_reference`, `no_boxed_reference`, `proof_question`, `invalid_problem`, and for choice
-questions `no_choices`, `too_many_choices`, `bad_choice`.
+questions `no_choices`, `too_many_choices`, `bad_choice`; for code questions those that `formats.code` lists.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 from gradatim.errors import UsageError
 from gradatim.formats import choices
 from gradatim.formats.boxed import last_boxed
+from gradatim.formats.code import code_question
 from gradatim.formats.jsontext import encode
 from gradatim.formats.row import BadRow, Row, as_text, bad_row
+from gradatim.formats.sample import column_names
 from gradatim.types import Domain
 
 if TYPE_CHECKING:
@@ -47,15 +49,22 @@ class Columns:
     prompt: str = ""
     reference: str = ""
     solution: str = ""
-    """Where a row has no reference, the last box of its solution is taken."""
+    """Where a row has no reference, the last box of its solution is taken. For code questions: programs that pass."""
     choices: str = ""
     """For choice questions: a list of options, or an object with `text` and `label`."""
     wrong: tuple[str, ...] = ()
     """For choice questions whose options are columns: the wrong ones; `reference` holds the right one's text."""
+    tests: str = ""
+    """For code questions: what decides them."""
+    function: str = ""
+    """For code questions: the name of the function that tests call."""
+    setup: str = ""
+    """For code questions: code that comes before every program."""
 
     def named(self) -> tuple[str, ...]:
         """Return the columns that are named here."""
-        return tuple(filter(None, (self.prompt, self.reference, self.solution, self.choices, *self.wrong)))
+        code = (self.tests, self.function, self.setup)
+        return tuple(filter(None, (self.prompt, self.reference, self.solution, self.choices, *self.wrong, *code)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +72,7 @@ class Preset:
     """How the rows of one kind of data set become questions."""
 
     name: str
-    """`gsm8k`, `math500`, `math`, `numinamath`, `aime`, `plain`, `choice`, or `custom` for columns the user named."""
+    """One of those that `formats.presets` and `formats.code_presets` list, or `custom` for columns the user named."""
     columns: Columns
     reading: Reading = Reading.WHOLE
     domain: Domain = Domain.MATH
@@ -80,6 +89,8 @@ class Preset:
             parts.append(f"solution={self.columns.solution}")
         if self.columns.choices or self.columns.wrong:
             parts.append(f"choices={self.columns.choices or ' | '.join(self.columns.wrong)}")
+        if self.columns.tests:
+            parts.append(f"tests={self.columns.tests}")
         return f"{self.name} ({'; '.join(parts)})"
 
 
@@ -88,10 +99,16 @@ class QuestionFields:
     """A question as a row holds it."""
 
     prompt: str
-    """For choice questions with the options below it, `A) ...` on lines of their own."""
+    """For choice questions with the options below it, `A) ...` on lines of their own; for code questions with what the
+    program is to do to be judged."""
     reference: str
-    """For choice questions the letter of the right option."""
+    """For choice questions the letter of the right option; for code questions a word that names the tests."""
     solution: str = ""
+    """For code questions the first of `solutions`."""
+    tests: str = ""
+    """For code questions: the tests, as `suite.Suite.encoded` writes them."""
+    solutions: tuple[str, ...] = ()
+    """For code questions: programs of the source that are to pass the tests; nothing here where it has none."""
     extra: str = "{}"
     """The row's other columns, as a JSON object."""
 
@@ -104,6 +121,8 @@ def question_fields(row: Row, preset: Preset) -> QuestionFields | BadRow:
         reason, prompt = prompt.reason, ""
     if reason:
         return bad_row(row.place, reason, prompt or row.text(preset.columns.prompt))
+    if preset.domain is Domain.CODE:
+        return _code(row, prompt, preset)
     if preset.domain is Domain.CHOICE:
         asked = _choice(row, prompt, preset.columns)
     else:
@@ -196,6 +215,20 @@ def _choice(row: Row, prompt: str, columns: Columns) -> tuple[str, str] | _Missi
     return choices.ask(prompt, found), found.letter
 
 
+def _code(row: Row, prompt: str, preset: Preset) -> QuestionFields | BadRow:
+    found = code_question(row, preset.name, preset.columns, prompt)
+    if isinstance(found, str):
+        return bad_row(row.place, found, prompt)
+    return QuestionFields(
+        prompt=found.prompt,
+        reference=found.suite.reference(),
+        solution=found.solutions[0] if found.solutions else "",
+        tests=found.tests,
+        solutions=found.solutions,
+        extra=_extra(row, preset),
+    )
+
+
 def _extra(row: Row, preset: Preset) -> str:
     used = preset.ignored.union(preset.columns.named())
     return encode({name: value for name, value in row.data.items() if name not in used}).decode()
@@ -214,6 +247,9 @@ def columns_from(named: Mapping[str, str]) -> Columns:
         reference=named.get("reference", ""),
         solution=named.get("solution", ""),
         choices=named.get("choices", ""),
+        tests=named.get("tests", ""),
+        function=named.get("function", ""),
+        setup=named.get("setup", ""),
     )
 
 
@@ -236,8 +272,3 @@ def check_columns(columns: Sequence[str], sample: Sequence[Row]) -> None:
             near = difflib.get_close_matches(column, there, n=1, cutoff=0.5)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise UsageError(f"There is no column {column!r}; the columns are {', '.join(there)}.{hint}")
-
-
-def column_names(sample: Sequence[Row]) -> list[str]:
-    """Return the columns of these rows, in the order they are first seen in."""
-    return list(dict.fromkeys(name for row in sample for name in row.data))

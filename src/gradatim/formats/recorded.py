@@ -10,11 +10,15 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from gradatim.errors import UsageError
-from gradatim.formats.fields import check_columns, check_names, column_names
+from gradatim.formats.fields import check_columns, check_names
 from gradatim.formats.row import BadRow, Row, as_text, bad_row
+from gradatim.formats.sample import column_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+_KEYS = ("prompt", "question_id", "source_id")
+"""Fields that say which question an answer belongs to; one of them is needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +28,9 @@ class AttemptColumns:
     question_id: str = ""
     """Our id of the question, or"""
     prompt: str = ""
-    """the question's own text, which the id is made from."""
+    """the question's own text, which the id is made from, or"""
+    source_id: str = ""
+    """the id that the question has in its source, in a column of this name: `task_id`."""
     answer: str = ""
     reasoning: str = ""
     model: str = ""
@@ -43,8 +49,9 @@ class AttemptFields:
     """An attempt as a row holds it."""
 
     question_id: str = ""
-    """Empty where the row names its question by the prompt."""
+    """Empty where the row names its question by the prompt or the source's id."""
     prompt: str = ""
+    source_id: str = ""
     answer: str
     """As recorded; may be empty, since a model may say nothing."""
     reasoning: str = ""
@@ -64,10 +71,10 @@ def attempt_columns(named: Mapping[str, str], sample: Sequence[Row]) -> AttemptC
     """
     known = [item.name for item in fields(AttemptColumns)]
     check_names(named, known)
-    if not named.get("answer") or not (named.get("prompt") or named.get("question_id")):
+    if not named.get("answer") or not any(map(named.get, _KEYS)):
         raise UsageError(
             f"Recorded answers need to know which columns to read, of {', '.join(column_names(sample)) or 'none'}: "
-            "--field answer=COLUMN, and --field prompt=COLUMN or --field question_id=COLUMN."
+            "--field answer=COLUMN, and --field prompt=COLUMN, --field question_id=COLUMN or --field source_id=COLUMN."
         )
     check_columns(tuple(named.values()), sample)
     return AttemptColumns(**named)
@@ -77,20 +84,22 @@ def attempt_fields(row: Row, columns: AttemptColumns) -> AttemptFields | BadRow:
     """Return the attempt that the row holds, or the reason why it holds none that can be used."""
     question_id = row.text(columns.question_id) if columns.question_id else ""
     prompt = row.text(columns.prompt) if columns.prompt else ""
-    if not question_id and not prompt:
+    source_id = row.text(columns.source_id) if columns.source_id else ""
+    if not question_id and not prompt and not source_id:
         return bad_row(row.place, "no_question", str(dict(row.data)))
     answer = row.value(columns.answer)
     if answer is None:
-        return bad_row(row.place, "no_answer", question_id or prompt)
+        return bad_row(row.place, "no_answer", question_id or source_id or prompt)
     sample = _count(row, columns.sample)
     if sample is not None and sample < 0:
         return bad_row(row.place, "bad_sample", row.text(columns.sample))
     tokens = [_count(row, column) for column in (columns.prompt_tokens, columns.completion_tokens)]
     if -1 in tokens:
-        return bad_row(row.place, "bad_tokens", question_id or prompt)
+        return bad_row(row.place, "bad_tokens", question_id or source_id or prompt)
     return AttemptFields(
         question_id=question_id,
         prompt=prompt,
+        source_id=source_id,
         answer=answer if isinstance(answer, str) else as_text(answer),
         reasoning=_verbatim(row, columns.reasoning),
         model=row.text(columns.model) if columns.model else "",

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from gradatim.types import Domain
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -69,6 +71,7 @@ class Example:
     model: str = ""
     """The teacher."""
     reference: str = ""
+    domain: Domain = Domain.MATH
 
 
 def unfit(example: Example, thinking: Thinking) -> str:

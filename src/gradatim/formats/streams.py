@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 Stream: TypeAlias = "io.BufferedReader[Any]"
 """Uncompressed bytes, buffered, with `peek`."""
 
-MAX_LINE = 32 * 2**20
-"""Bytes. No question or answer is that long; a line that is, is usually a whole file without line ends."""
+MAX_LINE = 128 * 2**20
+"""Bytes. Only a code question with many large tests comes near; a line beyond is usually a whole file without line
+ends."""
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"

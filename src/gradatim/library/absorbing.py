@@ -27,6 +27,9 @@ _ATTEMPT = (
     "latency, server_model, made_at"
 )
 
+_JUDGED = {"verdict": "outcome, reason, answer, found_by, passed, total", "verdict_text": "answer, detail"}
+"""The tables of verdicts, in the order in which they are filled, with what they hold beside their keys."""
+
 
 def copy(library: Library, target: Path) -> None:
     """Write a copy of the library as it is now; it appears whole."""
@@ -85,8 +88,10 @@ def _attempts(
             continue
         texts = other.all("SELECT content, reasoning FROM attempt_text WHERE attempt = ?", (pk,))
         connection.execute("INSERT INTO attempt_text VALUES (?, ?, ?)", (cursor.lastrowid, *texts[0]))
-        sql_verdicts = "SELECT checker, outcome, reason, answer, found_by FROM verdict WHERE attempt = ?"
-        connection.executemany(
-            "INSERT OR IGNORE INTO verdict VALUES (?, ?, ?, ?, ?, ?)",
-            [(cursor.lastrowid, checkers[one[0]], *one[1:]) for one in other.all(sql_verdicts, (pk,))],
-        )
+        for table, columns in _JUDGED.items():
+            found = other.all(f"SELECT checker, {columns} FROM {table} WHERE attempt = ?", (pk,))
+            marks = ", ".join("?" * (len(columns.split(",")) + 2))
+            connection.executemany(
+                f"INSERT OR IGNORE INTO {table} (attempt, checker, {columns}) VALUES ({marks})",
+                [(cursor.lastrowid, checkers[one[0]], *one[1:]) for one in found],
+            )

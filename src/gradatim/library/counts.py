@@ -30,9 +30,12 @@ def set_counts(library: Library) -> list[Row]:
 
 
 def graded_levels(library: Library, grading: int) -> list[Row]:
-    """Per level, of the pools alone: questions, mean PRM score, decided attempts, correct ones; None is the last."""
+    """Per level, of the pools alone; None is the last.
+
+    Questions, mean PRM score, decided attempts, correct ones, mean share of tests that wrong programs passed.
+    """
     return library.all(
-        "SELECT g.level, count(*), avg(g.score), sum(g.correct + g.wrong), sum(g.correct) FROM grade g "
+        "SELECT g.level, count(*), avg(g.score), sum(g.correct + g.wrong), sum(g.correct), avg(g.tests) FROM grade g "
         "WHERE g.grading = ? AND EXISTS (SELECT 1 FROM member m WHERE m.question_set IN "
         "(SELECT pk FROM question_set WHERE purpose = 'pool') AND m.question = g.question) "
         "GROUP BY g.level ORDER BY g.level IS NULL, g.level",
@@ -151,3 +154,19 @@ def whole_attempt(library: Library, attempt: int, prm: int | None) -> Row:
     model, outcome, content, reasoning, *rest = row
     thinking, answer = split_reasoning(unpack(content), unpack(reasoning))
     return model, outcome, thinking, answer, *rest
+
+
+def tests_of(library: Library, attempt: int) -> Row:
+    """Return what the newest verdict says of an attempt's tests: reason, passed, total, detail; the last may be empty.
+
+    Of an attempt without a verdict: four times None.
+    """
+    rows = library.all(
+        "SELECT v.reason, v.passed, v.total, x.detail FROM verdict v LEFT JOIN verdict_text x ON x.attempt = v.attempt "
+        "AND x.checker = v.checker WHERE v.attempt = ? ORDER BY v.checker DESC LIMIT 1",
+        (attempt,),
+    )
+    if not rows:
+        return None, None, None, None
+    reason, passed, total, detail = rows[0]
+    return reason, passed, total, unpack(detail)

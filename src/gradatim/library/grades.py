@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradatim.errors import UsageError
-from gradatim.types import content_id
+from gradatim.types import Domain, Outcome, content_id
 
 if TYPE_CHECKING:
     import sqlite3
@@ -40,6 +40,20 @@ class AttemptEvidence:
     sample: int
     outcome: str | None
     score: float | None
+    code: bool = False
+    """Whether it answers a code question."""
+    passed: int | None = None
+    total: int | None = None
+    """Tests, of the newest verdict."""
+
+    @property
+    def share(self) -> float | None:
+        """The share of tests that a wrong program passed: 0 where none could be run, None where it is not known."""
+        if not self.code or self.outcome != Outcome.WRONG:
+            return None
+        if not self.total:
+            return 0.0
+        return None if self.passed is None else self.passed / self.total
 
 
 def ensure_grading(library: Library, setting: Setting, prm: int | None, rule: str, rule_settings: str) -> GradingRow:
@@ -86,25 +100,71 @@ def chosen_grading(library: Library, model: str | None = None, grading: str | No
     return found[-1]
 
 
+_WINDOW = "WHERE a.setting = ? AND a.question > ? AND a.question <= ? ORDER BY a.question, a.sample"
+_EVIDENCE = (
+    "SELECT a.question, a.sample, "
+    "(SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1), "
+    f"(SELECT x.mean FROM score x WHERE x.attempt = a.pk AND x.prm = ?), '', NULL, NULL FROM attempt a {_WINDOW}"
+)
+"""Where there are no code questions: half of the other's time."""
+_EVIDENCE_OF_CODE = (
+    "SELECT a.question, a.sample, v.outcome, "
+    "(SELECT x.mean FROM score x WHERE x.attempt = a.pk AND x.prm = ?), q.domain, v.passed, v.total "
+    "FROM attempt a CROSS JOIN question q ON q.pk = a.question LEFT JOIN verdict v ON v.attempt = a.pk "
+    f"AND v.checker = (SELECT max(w.checker) FROM verdict w WHERE w.attempt = a.pk) {_WINDOW}"
+)
+
+
 def evidence(library: Library, setting: Setting, prm: int | None) -> Iterator[tuple[int, list[AttemptEvidence]]]:
     """Give each question's attempts of the setting in the order of their samples; a page at a time."""
-    sql = (
-        "SELECT a.question, a.sample, "
-        "(SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1), "
-        "(SELECT x.mean FROM score x WHERE x.attempt = a.pk AND x.prm = ?) "
-        "FROM attempt a WHERE a.setting = ? AND a.question > ? AND a.question <= ? ORDER BY a.question, a.sample"
-    )
+    sql = _EVIDENCE if library.value("SELECT 1 FROM suite LIMIT 1") is None else _EVIDENCE_OF_CODE
     last = library.value("SELECT max(question) FROM attempt WHERE setting = ?", (setting.pk,)) or 0
     # By windows of questions, so that no page ends inside one.
     for after in range(0, last, QUESTIONS):
         page = library.all(sql, (prm, setting.pk, after, after + QUESTIONS))
         for pk, rows in itertools.groupby(page, key=lambda row: row[0]):
-            yield pk, [AttemptEvidence(sample=row[1], outcome=row[2], score=row[3]) for row in rows]
+            yield pk, [_evidence(row) for row in rows]
+
+
+def _evidence(row: Row) -> AttemptEvidence:
+    _, sample, outcome, score, domain, passed, total = row
+    return AttemptEvidence(
+        sample=sample, outcome=outcome, score=score, code=domain == Domain.CODE, passed=passed, total=total
+    )
+
+
+def suite_sizes(library: Library, setting: Setting) -> list[int]:
+    """Return the numbers of tests that wrong programs of the setting were given, each once, falling."""
+    sql = (
+        "SELECT DISTINCT v.total FROM attempt a JOIN verdict v ON v.attempt = a.pk "
+        "WHERE a.setting = ? AND v.outcome = 'wrong' AND v.total > 0 ORDER BY 1 DESC"
+    )
+    return [row[0] for row in library.all(sql, (setting.pk,))]
+
+
+def attempted(library: Library, setting: Setting) -> tuple[bool, bool]:
+    """Say whether the setting attempted code questions, and whether it attempted others."""
+    if library.value("SELECT 1 FROM suite LIMIT 1") is None:
+        return False, True
+    code = "SELECT 1 FROM suite u CROSS JOIN attempt a ON a.setting = ? AND a.question = u.question LIMIT 1"
+    other = "SELECT 1 FROM attempt a WHERE a.setting = ? AND a.question NOT IN (SELECT question FROM suite) LIMIT 1"
+    return library.value(code, (setting.pk,)) is not None, library.value(other, (setting.pk,)) is not None
+
+
+def count_stopped(library: Library, setting: Setting) -> int:
+    """Count the wrong programs of the setting that were not given all their tests: of them the share is not known."""
+    sql = (
+        "SELECT count(*) FROM suite u CROSS JOIN attempt a ON a.setting = ? AND a.question = u.question "
+        "JOIN verdict v ON v.attempt = a.pk "
+        "AND v.checker = (SELECT max(w.checker) FROM verdict w WHERE w.attempt = a.pk) "
+        "WHERE v.outcome = 'wrong' AND v.total > 0 AND v.passed IS NULL"
+    )
+    return int(library.value(sql, (setting.pk,)))
 
 
 def write(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     """Put grades (columns as in the table) in place of older ones of the same grading and question."""
-    connection.executemany("INSERT OR REPLACE INTO grade VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    connection.executemany("INSERT OR REPLACE INTO grade VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def histogram(library: Library, grading: GradingRow, set_pk: int | None = None) -> dict[int | None, int]:
@@ -125,9 +185,12 @@ def histogram(library: Library, grading: GradingRow, set_pk: int | None = None) 
 
 
 def by_level(library: Library, grading: GradingRow) -> list[Row]:
-    """Per level: questions, mean PRM score, decided attempts, correct among them, mean difficulty."""
+    """Per level: questions, mean PRM score, decided attempts, correct among them, mean difficulty, mean share of tests.
+
+    The share is that of wrong programs, of code questions alone.
+    """
     sql = (
-        "SELECT level, count(*), avg(score), sum(correct + wrong), sum(correct), avg(difficulty) "
+        "SELECT level, count(*), avg(score), sum(correct + wrong), sum(correct), avg(difficulty), avg(tests) "
         "FROM grade WHERE grading = ? GROUP BY level ORDER BY level IS NULL, level"
     )
     return library.all(sql, (grading.pk,))

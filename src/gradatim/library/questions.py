@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,6 @@ from gradatim.library.text import pack, unpack
 from gradatim.types import Domain, Question
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Sequence
 
     from gradatim.library.store import Library
@@ -93,6 +93,8 @@ def add(connection: sqlite3.Connection, set_pk: int, question: Question) -> int:
         "INSERT INTO question_text VALUES (?, ?, ?, ?)",
         (pk, pack(question.prompt), pack(question.solution), pack(question.extra)),
     )
+    if question.tests:
+        connection.execute("INSERT INTO suite VALUES (?, ?)", (pk, pack(question.tests)))
     join(connection, set_pk, pk)
     return pk
 
@@ -114,25 +116,37 @@ def exclude(connection: sqlite3.Connection, question_pk: int, reason: str, detai
     connection.execute("INSERT OR IGNORE INTO exclusion VALUES (?, ?, ?)", (question_pk, reason, detail))
 
 
-def get(library: Library, pk: int) -> Question:
-    """Return one question with its texts."""
-    return next(iter(many(library, [pk]).values()))
+def tests(connection: sqlite3.Connection | Library, pk: int) -> str:
+    """Return a code question's tests, as `suite.decoded` reads them; nothing where it has none. They can be megabytes.
+
+    A thread that has no turn at the library's reader gives the connection of a transaction.
+    """
+    sql = "SELECT body FROM suite WHERE question = ?"
+    rows = connection.execute(sql, (pk,)) if isinstance(connection, sqlite3.Connection) else connection.all(sql, (pk,))
+    return next((unpack(row[0]) for row in rows), "")
 
 
-def many(library: Library, pks: Sequence[int]) -> dict[int, Question]:
-    """Return these questions by key; at most a page of them at a time."""
+def get(library: Library, pk: int, *, with_tests: bool = False) -> Question:
+    """Return one question with its texts; with its tests where they are asked for."""
+    return next(iter(many(library, [pk], with_tests=with_tests).values()))
+
+
+def many(library: Library, pks: Sequence[int], *, with_tests: bool = False) -> dict[int, Question]:
+    """Return these questions by key; at most a page of them at a time, and only a few of them with their tests."""
     marks = ",".join("?" * len(pks))
+    body = "(SELECT u.body FROM suite u WHERE u.question = q.pk)" if with_tests else "''"
     found = library.all(
-        "SELECT q.pk, q.id, q.domain, q.reference, q.source, t.prompt, t.solution, t.extra "
+        f"SELECT q.pk, q.id, q.domain, q.reference, q.source, t.prompt, t.solution, t.extra, {body} "
         f"FROM question q JOIN question_text t ON t.question = q.pk WHERE q.pk IN ({marks})",
         pks,
     )
-    return {row[0]: _question(*row[1:]) for row in found}
+    return {row[0]: _question(row[1:5], row[5:]) for row in found}
 
 
-def _question(
-    id_: str, domain: str, reference: str, source: str, prompt: str | bytes, solution: str | bytes, extra: str | bytes
-) -> Question:
+def _question(short: Sequence[str], texts: Sequence[str | bytes | None]) -> Question:
+    """Return a question from its short columns (id, domain, reference, source) and its long ones."""
+    id_, domain, reference, source = short
+    prompt, solution, extra, tests_ = texts
     return Question(
         id=id_,
         domain=Domain(domain),
@@ -141,6 +155,7 @@ def _question(
         prompt=unpack(prompt),
         solution=unpack(solution),
         extra=unpack(extra),
+        tests=unpack(tests_),
     )
 
 

@@ -278,4 +278,70 @@ FROM training_step s JOIN training t ON t.pk = s.training;
 
 `tokens` counts those of answers, on which the loss is, up to and with the step."""
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING)
+_CODE = """
+CREATE TABLE suite (
+    question INTEGER PRIMARY KEY REFERENCES question (pk),
+    body NOT NULL
+);
+ALTER TABLE verdict ADD COLUMN passed INTEGER;
+ALTER TABLE verdict ADD COLUMN total INTEGER;
+CREATE TABLE verdict_text (
+    attempt INTEGER NOT NULL,
+    checker INTEGER NOT NULL,
+    answer NOT NULL,
+    detail NOT NULL,
+    PRIMARY KEY (attempt, checker),
+    FOREIGN KEY (attempt, checker) REFERENCES verdict (attempt, checker)
+) WITHOUT ROWID;
+ALTER TABLE grade ADD COLUMN tests REAL;
+DROP VIEW questions;
+DROP VIEW verdicts;
+DROP VIEW grades;
+CREATE VIEW questions AS
+SELECT q.id, q.domain, unpack(t.prompt) AS prompt, q.reference, unpack(t.solution) AS solution, q.source,
+       unpack(t.extra) AS extra,
+       (SELECT group_concat(s.name) FROM question_set s CROSS JOIN member m ON m.question_set = s.pk
+        AND m.question = q.pk) AS sets,
+       (SELECT group_concat(reason) FROM exclusion e WHERE e.question = q.pk) AS excluded,
+       (SELECT unpack(u.body) FROM suite u WHERE u.question = q.pk) AS tests
+FROM question q JOIN question_text t ON t.question = q.pk;
+CREATE VIEW verdicts AS
+SELECT q.id || '-' || s.id || '-' || a.sample AS attempt, q.id AS question, s.role, s.model, v.outcome, v.reason,
+       unpack(coalesce(x.answer, v.answer)) AS answer, q.reference, v.found_by, c.name AS checker, c.version, c.round,
+       v.passed, v.total, unpack(x.detail) AS detail
+FROM verdict v JOIN attempt a ON a.pk = v.attempt JOIN question q ON q.pk = a.question
+JOIN setting s ON s.pk = a.setting JOIN checker c ON c.pk = v.checker
+LEFT JOIN verdict_text x ON x.attempt = v.attempt AND x.checker = v.checker;
+CREATE VIEW grades AS
+SELECT q.id AS question, g.model, g.rule, x.level, x.difficulty, x.low, x.high, x.correct, x.wrong, x.undecided,
+       x.score, x.reason, g.id AS grading, x.tests
+FROM grade x JOIN grading g ON g.pk = x.grading JOIN question q ON q.pk = x.question;
+"""
+"""Code questions: their tests, how many of them a program passed, and what the checker has to say of it.
+
+A verdict with a program or a detail has both in `verdict_text`, and no answer of its own: counting verdicts reads no
+program. A grade's `tests` is the share of tests that wrong programs passed."""
+
+_CALIBRATION = """
+CREATE TABLE calibration (
+    pk INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    model TEXT NOT NULL,
+    setting INTEGER NOT NULL REFERENCES setting (pk),
+    rates INTEGER NOT NULL REFERENCES setting (pk),
+    prm INTEGER NOT NULL REFERENCES prm (pk),
+    method TEXT NOT NULL,
+    cuts TEXT NOT NULL,
+    questions INTEGER NOT NULL,
+    correlation_all TEXT NOT NULL,
+    correlation_wrong TEXT NOT NULL,
+    made_at REAL NOT NULL
+);
+CREATE VIEW calibrations AS
+SELECT c.name, c.model, s.id AS setting, r.id AS rates, p.name AS prm, c.method, c.cuts, c.questions,
+       c.correlation_all, c.correlation_wrong, c.made_at
+FROM calibration c JOIN setting s ON s.pk = c.setting JOIN setting r ON r.pk = c.rates JOIN prm p ON p.pk = c.prm;
+"""
+"""`setting` is whose attempts are graded, `rates` whose give the pass rates; cuts and correlations are JSON."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING, _CODE, _CALIBRATION)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradatim.library.attempts import key_bounds, settings
-from gradatim.library.paging import paged
+from gradatim.library.paging import PAGE, paged
 from gradatim.library.text import pack, unpack
 from gradatim.reasoning import split_reasoning
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gradatim.library.attempts import Setting
     from gradatim.library.store import Library
     from gradatim.types import Domain, Role, StepScores, Verdict
+
+ANSWER = 20_000
+"""Characters of the compared text that a verdict keeps."""
+_SHORT = 1000
+"""Characters that stand beside the outcome."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +37,7 @@ class Unjudged:
     content: str
     reasoning: str
     reference: str
+    """Of a code question a word that names its tests, which are not here: see `questions.tests`."""
 
     def answer(self) -> str:
         """The answer without its reasoning."""
@@ -121,11 +128,29 @@ def _unjudged(
 
 
 def write_verdict(connection: sqlite3.Connection, attempt: int, checker: int, verdict: Verdict) -> None:
-    """Add a verdict; one that is there already is left as it is."""
-    connection.execute(
-        "INSERT OR IGNORE INTO verdict VALUES (?, ?, ?, ?, ?, ?)",
-        (attempt, checker, verdict.outcome, verdict.reason, pack(verdict.answer[:1000]), verdict.found_by),
+    """Add a verdict; one that is there already is left as it is.
+
+    The answer is cut at 20,000 characters. A longer one than 1,000, or one with a detail, is kept apart.
+    """
+    answer = verdict.answer[:ANSWER]
+    apart = bool(verdict.detail) or len(answer) > _SHORT
+    new = connection.execute(
+        "INSERT OR IGNORE INTO verdict (attempt, checker, outcome, reason, answer, found_by, passed, total) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            attempt,
+            checker,
+            verdict.outcome,
+            verdict.reason,
+            "" if apart else pack(answer),
+            verdict.found_by,
+            verdict.passed,
+            verdict.total,
+        ),
     )
+    if apart and new.rowcount:
+        values = (attempt, checker, pack(answer), pack(verdict.detail))
+        connection.execute("INSERT INTO verdict_text VALUES (?, ?, ?, ?)", values)
 
 
 def ensure_prm(library: Library, name: str, version: str) -> int:
@@ -150,20 +175,63 @@ class Unscored:
     answer: str
 
 
-def unscored(library: Library, setting: Setting, prm: int) -> Iterator[Unscored]:
-    """Attempts of the setting whose newest verdict is `wrong` and that this PRM has not scored, a page at a time."""
+_NEWEST = "(SELECT outcome FROM verdict v WHERE v.attempt = {}.pk ORDER BY v.checker DESC LIMIT 1)"
+
+
+def _lacks_scores(*, first: bool, code: bool) -> str:
+    """Say in SQL which attempts of a setting a PRM is to score."""
+    conditions = [
+        f"{_NEWEST.format('a')} = 'wrong'",
+        "NOT EXISTS (SELECT 1 FROM score x WHERE x.attempt = a.pk AND x.prm = ?)",
+    ]
+    if first:
+        conditions.append(
+            "NOT EXISTS (SELECT 1 FROM attempt b WHERE b.setting = a.setting AND b.question = a.question "
+            f"AND b.sample < a.sample AND {_NEWEST.format('b')} IN ('correct', 'wrong'))"
+        )
+    if not code:
+        conditions.append("(SELECT domain FROM question WHERE pk = a.question) <> 'code'")
+    return " AND ".join(conditions)
+
+
+def count_unscored(library: Library, setting: Setting, prm: int, *, first: bool = False, code: bool = True) -> int:
+    """Count what `unscored` gives."""
+    sql = f"SELECT count(*) FROM attempt a WHERE a.setting = ? AND {_lacks_scores(first=first, code=code)}"
+    return int(library.value(sql, (setting.pk, prm)))
+
+
+def unscored(
+    library: Library, setting: Setting, prm: int, *, first: bool = False, code: bool = True
+) -> Iterator[Unscored]:
+    """Attempts of the setting whose newest verdict is `wrong` and that this PRM has not scored, a page at a time.
+
+    With `first`, only where it is the question's first decided attempt. `code=False` leaves code questions out.
+    """
     sql = (
         "SELECT a.pk, a.question, p.prompt, t.content, t.reasoning FROM attempt a CROSS JOIN question_text p "
         "ON p.question = a.question CROSS JOIN attempt_text t ON t.attempt = a.pk "
-        "WHERE +a.setting = ? "
-        "AND (SELECT outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1) = 'wrong' "
-        "AND NOT EXISTS (SELECT 1 FROM score x WHERE x.attempt = a.pk AND x.prm = ?) "
+        f"WHERE +a.setting = ? AND {_lacks_scores(first=first, code=code)} "
         "AND a.pk > ? AND a.pk <= ? ORDER BY a.pk"
     )
-    rows = paged(library, sql, (setting.pk, prm), key_bounds(library, [setting.pk]))
-    for pk, question, prompt, content, reasoning in rows:
-        thinking, answer = split_reasoning(unpack(content), unpack(reasoning))
-        yield Unscored(pk=pk, question=question, prompt=unpack(prompt), thinking=thinking, answer=answer)
+    for row in paged(library, sql, (setting.pk, prm), key_bounds(library, [setting.pk])):
+        yield _unscored(*row)
+
+
+def to_score(library: Library, pks: Iterable[int]) -> Iterator[Unscored]:
+    """Give these attempts, right or wrong, as they are to be scored; a page at a time."""
+    sql = (
+        "SELECT a.pk, a.question, p.prompt, t.content, t.reasoning FROM attempt a JOIN question_text p "
+        "ON p.question = a.question JOIN attempt_text t ON t.attempt = a.pk WHERE a.pk IN ({marks})"
+    )
+    waiting = iter(pks)
+    while page := list(itertools.islice(waiting, PAGE)):
+        for row in library.all(sql.format(marks=",".join("?" * len(page))), page):
+            yield _unscored(*row)
+
+
+def _unscored(pk: int, question: int, prompt: str | bytes, content: str | bytes, reasoning: str | bytes) -> Unscored:
+    thinking, answer = split_reasoning(unpack(content), unpack(reasoning))
+    return Unscored(pk=pk, question=question, prompt=unpack(prompt), thinking=thinking, answer=answer)
 
 
 def write_scores(connection: sqlite3.Connection, attempt: int, prm: int, scores: StepScores) -> None:

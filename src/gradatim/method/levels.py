@@ -65,8 +65,8 @@ class Evidence:
     first: Outcome | None = None
     """The first decided attempt, by sample index."""
     score: float | None = None
-    """The PRM's mean step score in [0, 1]: for `paper` of the first decided attempt, if wrong; for `rate` averaged
-    over the wrong attempts that were scored."""
+    """The PRM's mean step score in [0, 1], or for a code question the share of tests passed: for `paper` of the first
+    decided attempt, if wrong; for `rate` averaged over the wrong attempts that were scored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ class RateRule:
 Rule = PaperRule | RateRule
 
 
-def _band(value: float, cuts: Sequence[float]) -> int:
+def band(value: float, cuts: Sequence[float]) -> int:
     """Return how many cuts lie above `value`; a value on a cut has reached it."""
     return sum(value + _ROUNDING < cut for cut in cuts)
 
@@ -159,12 +159,12 @@ def grade(evidence: Evidence, rule: Rule) -> Grading:
         return Grading(level=None, difficulty=None, low=low, high=high, reason=reason)
     if isinstance(rule, RateRule):
         estimate = _estimate(evidence, rule)
-        return Grading(level=_band(estimate, rule.cuts), difficulty=1 - estimate, low=low, high=high)
+        return Grading(level=band(estimate, rule.cuts), difficulty=1 - estimate, low=low, high=high)
     if evidence.first is Outcome.CORRECT:
         return Grading(level=0, difficulty=0.0, low=low, high=high)
     if evidence.score is None:
         return Grading(level=None, difficulty=None, low=low, high=high, reason=NoLevel.NO_SCORE)
-    return Grading(level=1 + _band(evidence.score, rule.cuts), difficulty=1 - evidence.score, low=low, high=high)
+    return Grading(level=1 + band(evidence.score, rule.cuts), difficulty=1 - evidence.score, low=low, high=high)
 
 
 def _estimate(evidence: Evidence, rule: RateRule) -> float:
@@ -185,10 +185,19 @@ def reachable_levels(attempts: int, rule: Rule, *, scored: bool = True) -> tuple
     if isinstance(rule, PaperRule):
         return LEVELS if scored else (0,)
     counts = (Evidence(correct=right, wrong=attempts - right) for right in range(attempts + 1))
-    levels = {_band(_estimate(counted, rule), rule.cuts) for counted in counts}
+    levels = {band(_estimate(counted, rule), rule.cuts) for counted in counts}
     if scored:
         levels.update(range(max(levels), len(rule.cuts) + 1))
     return tuple(sorted(levels))
+
+
+def levels_of_shares(sizes: Iterable[int], rule: PaperRule) -> tuple[int, ...]:
+    """Return the levels that wrong programs can have by the share of tests passed, for suites of these sizes.
+
+    A suite of 3 tests has the shares 0, 1/3 and 2/3: with the default cuts levels 5, 4 and 2.
+    """
+    found = {1 + band(passed / size, rule.cuts) for size in sizes for passed in range(size)}
+    return tuple(sorted(found))
 
 
 def quantile_cuts(scores: Iterable[float], parts: int = 5) -> tuple[float, ...]:

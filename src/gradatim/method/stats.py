@@ -101,18 +101,23 @@ def student_quantile(mass: float, freedom: float) -> float:
     return math.sqrt(freedom * (1 - x) / x)
 
 
+def normal_quantile(mass: float) -> float:
+    """Return the z between whose negative and itself the normal distribution holds `mass`, 0 < mass < 1."""
+    from statistics import NormalDist  # noqa: PLC0415 - 10 ms at every start of the command line otherwise
+
+    return NormalDist().inv_cdf((1 + mass) / 2)
+
+
 def wilson(successes: int, trials: int, mass: float = 0.95) -> tuple[float, float]:
     """Return Wilson's score interval for a share (Wilson 1927), for printing beside counts of many questions.
 
     No trials give (0, 1). Raises `ValueError` for counts or a mass that cannot be.
     """
-    from statistics import NormalDist  # noqa: PLC0415 - 10 ms at every start of the command line otherwise
-
     if not (0 <= successes <= trials and 0 < mass < 1):
         raise ValueError(f"{successes} of {trials} with mass {mass} is no share")
     if trials == 0:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + mass) / 2)
+    z = normal_quantile(mass)
     share, spread = successes / trials, z * z / trials
     middle = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / trials + spread / (4 * trials))

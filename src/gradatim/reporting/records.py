@@ -42,6 +42,8 @@ class LevelLine:
     attempts: int
     """Decided ones."""
     correct: int
+    tests: float | None = None
+    """Mean share of tests that wrong programs passed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +282,10 @@ class Answer:
     score: float | None
     """The mean step score."""
     tokens: int | None
+    tests: str = ""
+    """Of a program: how many of its tests it passed, in words."""
+    failed: tuple[tuple[str, str], ...] = ()
+    """Of a wrong program: what is known of the first test that it failed, each with its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,14 +28,15 @@ function levels() {
   const one = (histogram) => {
     const total = sum(histogram.lines.map((line) => line.questions));
     const none = histogram.lines.find((line) => line.level === null);
+    const tests = histogram.lines.some((line) => line.tests !== null);
     const rows = histogram.lines.map((line) => [levelName(line.level), count(line.questions), percent(line.questions / total),
-      line.attempts ? percent(line.correct / line.attempts) : "–", count(line.attempts), number(line.score)]);
+      line.attempts ? percent(line.correct / line.attempts) : "–", count(line.attempts), number(line.score), ...(tests ? [number(line.tests)] : [])]);
     const words = histogram.lines.map((line) => `${levelName(line.level)}: ${count(line.questions)}`).join(", ");
     return element("figure", null,
       named(histogram.model, `rule ${histogram.rule}${histogram.cuts ? `, cuts ${histogram.cuts}` : ""}, ${count(total)} questions`),
       plot(`Questions per level for ${histogram.model}: ${words}.`, levelsPlot(histogram, top)),
       none ? element("figcaption", null, `${count(none.questions)} questions have no level and are not in the plot.`) : null,
-      asTable(`Grading ${histogram.grading}`, ["level", "questions", "share", "pass rate", "decided attempts", "mean PRM score"], rows));
+      asTable(`Grading ${histogram.grading}`, ["level", "questions", "share", "pass rate", "decided attempts", "mean PRM score", ...(tests ? ["mean share of tests passed"] : [])], rows));
   };
   return section("levels", "Levels", "Questions of the pools by their level for each model: 0 (grey) is what it solves, 5 is what it is furthest from solving. The numbers above the bars are questions.",
     element("div", { class: "grid" }, report.histograms.map(one)));
@@ -203,7 +204,7 @@ function flow(evaluation) {
 function stories() {
   if (!report.stories.length) return null;
   return section("questions", "Single questions",
-    "Chosen by a fixed rule, not by eye: of each level the first, in the order of a hash, that the base model answered wrong and, where there is one, the trained model right. So they show what a success looks like, not how often there is one. Steps of a wrong answer are shaded by their PRM score: the stronger the shade, the lower the score.",
+    "Chosen by a fixed rule, not by eye: of each level the first, in the order of a hash, that the base model answered wrong and, where there is one, the trained model right. So they show what a success looks like, not how often there is one. Steps of a wrong answer are shaded by their PRM score: the stronger the shade, the lower the score. Below a wrong program stands the first test that it failed.",
     report.stories.map(story));
 }
 
@@ -224,13 +225,19 @@ function story(one) {
 
 function answer(title, one) {
   const scored = one.steps.some((step) => step.score !== null);
-  const facts = [one.model, one.outcome, one.tokens === null ? null : `${count(one.tokens)} tokens`, one.score === null ? null : `mean score ${one.score.toFixed(2)}`];
+  const facts = [one.model, one.outcome, one.tokens === null ? null : `${count(one.tokens)} tokens`, one.score === null ? null : `mean score ${one.score.toFixed(2)}`, one.tests];
   return element("div", null,
     element("h4", null, title, element("span", { class: "more" }, ` · ${facts.filter(Boolean).join(", ")}`)),
     element("div", { class: "panel", tabindex: "0", role: "group", "aria-label": title },
       one.thinking.text ? element("div", { class: "thinking" }, paragraphs(one.thinking.text), left(one.thinking.left_out)) : null,
       scored ? element("div", { class: "steps" }, one.steps.map(step)) : one.steps.map((part) => paragraphs(part.text)),
-      left(one.left_out)));
+      left(one.left_out),
+      one.failed.length ? failed(one.failed) : null));
+}
+
+function failed(parts) {
+  // The first test that a program failed stands where a wrong answer's steps have their shades.
+  return element("dl", { class: "testcase" }, parts.flatMap(([name, text]) => [element("dt", null, name), element("dd", { class: "said", dir: "auto" }, text)]));
 }
 
 function paragraphs(text) {

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from gradatim.library.store import Library
     from gradatim.work.chains import Kept
 
+_TAGS = {"choice": "multiple-choice"}
+"""What the hub calls a domain, where not as we do."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportResult:
@@ -66,6 +69,7 @@ def export(library: Library, name: str, settings: ExportSettings | None = None) 
         settings=facts,
         provenance=_provenance(library, draw),
         left_out=tuple(_left_out(library, draw)),
+        tags=(*_domains(library, draw), "reasoning", "chain-of-thought", "curriculum"),
     )
     card_file = write_text(beside(out, "card.md"), render(card))
     manifest = write_manifest(
@@ -88,6 +92,15 @@ def _left_out(library: Library, draw: Draw) -> list[tuple[str, int]]:
         if not kept:
             counts[reason] += count
     return sorted(counts.items())
+
+
+def _domains(library: Library, draw: Draw) -> list[str]:
+    """Return the kinds of questions whose chains are kept."""
+    sql = (
+        "SELECT DISTINCT q.domain FROM chain c JOIN attempt a ON a.pk = c.attempt JOIN question q ON q.pk = a.question "
+        "WHERE c.draw = ? AND c.kept ORDER BY q.domain DESC"
+    )
+    return [_TAGS.get(str(domain), str(domain)) for (domain,) in library.all(sql, (draw.pk,))]
 
 
 def _settings(library: Library, draw: Draw, settings: ExportSettings) -> tuple[tuple[str, str], ...]:

@@ -1,37 +1,33 @@
 """Grade: the PRM scores what is wrong and not scored yet, then every question's evidence becomes a level.
 
 The grading of arXiv 2504.11919 (rule `paper`), and our rule `rate`. Scores cost something and are kept; levels are
-derived from them, so another rule or other cuts call no model.
+derived from them, so another rule or other cuts call no model. For a wrong program the share of tests that it passed
+takes the place of the PRM's mean, unless the settings say otherwise: no PRM is asked for code then.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from gradatim.config import GradeSettings
+from gradatim.config import CALIBRATION, QUINTILES, GradeSettings
 from gradatim.errors import UsageError
-from gradatim.library import attempts, grades, verdicts
-from gradatim.library.attempts import NewFault
-from gradatim.method.levels import Evidence, NoLevel, PaperRule, RateRule, quantile_cuts, reachable_levels
+from gradatim.library import attempts, calibrations, grades, verdicts
+from gradatim.method.levels import NoLevel, PaperRule, RateRule, levels_of_shares, quantile_cuts, reachable_levels
 from gradatim.method.levels import grade as level_of
-from gradatim.prm import Solution
 from gradatim.progress import Progress, Tick, silent
-from gradatim.types import Fault, Outcome, Role, StepScores
+from gradatim.types import Outcome, Role
+from gradatim.work.evidence import CodeScores, paper, rate
+from gradatim.work.scoring import Reader, Scored, Scoring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gradatim.library.attempts import Setting
-    from gradatim.library.grades import AttemptEvidence, GradingRow
+    from gradatim.library.grades import GradingRow
     from gradatim.library.store import Library, Row
-    from gradatim.library.verdicts import Unscored
     from gradatim.prm import PRM
 
-_BATCH = 200
 _GRADES = 5000
 
 
@@ -48,6 +44,8 @@ class LevelLine:
     """Correct of decided attempts."""
     attempts: int
     """Decided ones."""
+    tests: float | None = None
+    """Mean share of tests that the level's wrong programs passed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +85,8 @@ def grade(
     `text` is what the PRM reads of an attempt: the answer; or the reasoning, where there is one, else the answer. The
     scores of the two are kept apart, as those of two PRMs are.
 
-    Raises `UsageError` where nothing was attempted or verified, or the rule `paper` has neither a PRM nor scores.
+    Raises `UsageError` where nothing was attempted or verified, the rule `paper` has neither a PRM nor scores, or the
+    share of tests that programs pass is not known.
     """
     settings = settings or GradeSettings()
     there = attempts.settings(library, Role.BASE)
@@ -99,63 +98,101 @@ def grade(
         )
     if library.value("SELECT 1 FROM verdict LIMIT 1") is None:
         raise UsageError("No attempt has a verdict yet. Run first: gradatim verify")
-    reader = None if prm is None else _Reader(prm=prm, text=text)
+    reader = None if prm is None else Reader(prm=prm, text=text)
     return [_grade_setting(library, setting, settings, reader, progress) for setting in chosen]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reader:
-    """A PRM, and what it is given to read."""
-
-    prm: PRM
-    text: str
-
-    @property
-    def version(self) -> str:
-        """The PRM's version; with what it reads, where that is not the answer."""
-        return self.prm.version if self.text == "answer" else f"{self.prm.version};text={self.text}"
-
-    def solution(self, one: Unscored) -> Solution:
-        """Return what is to be scored of an attempt."""
-        thought = self.text == "thinking" and one.thinking.strip()
-        return Solution(key=one.pk, prompt=one.prompt, answer=one.thinking if thought else one.answer)
-
-
 def _grade_setting(
-    library: Library, setting: Setting, settings: GradeSettings, reader: _Reader | None, progress: Progress
+    library: Library, setting: Setting, settings: GradeSettings, reader: Reader | None, progress: Progress
 ) -> GradeResult:
-    done = _Scored()
-    if reader is None:
+    basis = _basis(library, setting, settings)
+    done = Scored()
+    if reader is None or not basis.prm_wanted:
         prm_pk = _known_prm(library, setting)
     else:
-        prm_pk = verdicts.ensure_prm(library, reader.prm.name, reader.version)
-        _score(library, setting, reader, prm_pk, done, progress)
-    if prm_pk is None and settings.rule == "paper":
-        _check_scored(library, setting)
-    rule = _rule(library, setting, settings, prm_pk)
-    rule_settings = json.dumps(
-        {"cuts": list(rule.cuts), "prior": list(rule.prior), "mass": rule.mass, "asked": settings.cuts}
-    )
-    grading = grades.ensure_grading(library, setting, prm_pk, settings.rule, rule_settings)
-    reasons = _derive(library, setting, grading, rule, progress)
-    lines = tuple(
-        LevelLine(
-            level=row[0], questions=row[1], score=row[2], attempts=row[3], pass_rate=row[4] / row[3] if row[3] else None
-        )
-        for row in grades.by_level(library, grading)
-    )
+        prm_pk = reader.key(library)
+        which = {"first": settings.rule == "paper", "code": not basis.by_tests}
+        scoring = Scoring(library=library, setting=setting, reader=reader, stage="grade", progress=progress)
+        total = verdicts.count_unscored(library, setting, prm_pk, **which)
+        done = scoring.run(verdicts.unscored(library, setting, prm_pk, **which), total)
+    if prm_pk is None and settings.rule == "paper" and basis.prm_wanted:
+        _check_scored(library, setting, basis)
+    rule = _rule(library, setting, settings, (prm_pk, basis))
+    grading = grades.ensure_grading(library, setting, prm_pk, settings.rule, _rule_settings(rule, settings, basis))
+    reasons = _derive(library, setting, grading, (rule, basis), progress)
     return GradeResult(
         model=setting.model,
         setting=setting.id,
         grading=grading.id,
         rule=settings.rule,
         cuts=rule.cuts,
-        levels=lines,
+        levels=tuple(_line(row) for row in grades.by_level(library, grading)),
         ungraded=dict(reasons),
         scored=done.scored,
         unscored=dict(done.unscored + done.faults),
         faults=dict(done.faults),
-        warning=_warning(library, setting, rule, prm_pk),
+        warning=_warning(library, setting, rule, (prm_pk, basis)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Basis:
+    """What the wrong attempts of a setting are scored by."""
+
+    code: bool
+    """Whether there are code questions among those attempted."""
+    other: bool
+    """Whether there are others."""
+    code_scores: CodeScores
+    calibrated: bool
+    """Whether the cuts are those of a calibration."""
+
+    @property
+    def by_tests(self) -> bool:
+        """Whether a wrong program's share of tests takes the place of the PRM's mean."""
+        return self.code and self.code_scores == "tests"
+
+    @property
+    def prm_wanted(self) -> bool:
+        """Whether a PRM has anything to score."""
+        return self.other or self.code_scores == "prm"
+
+
+def _basis(library: Library, setting: Setting, settings: GradeSettings) -> _Basis:
+    """Say what scores wrong attempts. Raises `UsageError` where it is to be tests and not all were run."""
+    code, other = grades.attempted(library, setting)
+    calibrated = settings.rule == "paper" and isinstance(settings.cuts, str) and settings.cuts != QUINTILES
+    basis = _Basis(code=code, other=other, code_scores=settings.code_scores, calibrated=calibrated)
+    stopped = grades.count_stopped(library, setting) if basis.by_tests else 0
+    if stopped:
+        raise UsageError(
+            f"{stopped} wrong programs of {setting.model} were judged up to their first failing test only, so the "
+            "share of tests that they pass is not known. Run all tests: gradatim verify --run-all --again (or stop = "
+            '"never" in [verify.code]); or grade programs by a PRM: code_scores = "prm" in [grade].'
+        )
+    return basis
+
+
+def _rule_settings(rule: PaperRule | RateRule, settings: GradeSettings, basis: _Basis) -> str:
+    """Return what tells two gradings of one rule apart."""
+    chosen: dict[str, object] = {
+        "cuts": list(rule.cuts),
+        "prior": list(rule.prior),
+        "mass": rule.mass,
+        "asked": settings.cuts,
+    }
+    return json.dumps({**chosen, "code_scores": basis.code_scores} if basis.code else chosen)
+
+
+def _line(row: Row) -> LevelLine:
+    level, count, score, decided, correct, _, tests = row
+    return LevelLine(
+        level=level,
+        questions=count,
+        score=score,
+        attempts=decided,
+        pass_rate=correct / decided if decided else None,
+        tests=tests,
     )
 
 
@@ -169,10 +206,10 @@ def _known_prm(library: Library, setting: Setting) -> int | None:
     return None if found is None else int(found)
 
 
-def _check_scored(library: Library, setting: Setting) -> None:
+def _check_scored(library: Library, setting: Setting, basis: _Basis) -> None:
     """Raise `UsageError` where the rule paper needs scores and no PRM has given any."""
-    found = (_paper_evidence(found) for _, found in grades.evidence(library, setting, None))
-    wrong = sum(one.first is Outcome.WRONG for one in found)
+    found = (paper(found, basis.code_scores).evidence for _, found in grades.evidence(library, setting, None))
+    wrong = sum(one.first is Outcome.WRONG and one.score is None for one in found)
     if wrong:
         raise UsageError(
             f"The rule paper needs the PRM's scores for {wrong} questions that {setting.model} got wrong. "
@@ -180,76 +217,9 @@ def _check_scored(library: Library, setting: Setting) -> None:
         )
 
 
-@dataclass(slots=True)
-class _Scored:
-    """What the PRM did in this run."""
-
-    scored: int = 0
-    unscored: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
-
-    def count(self, result: StepScores | Fault) -> None:
-        """Count one result."""
-        if isinstance(result, Fault):
-            self.faults[result.reason] += 1
-        elif result.reason:
-            self.unscored[result.reason] += 1
-        else:
-            self.scored += 1
-
-
-def _score(library: Library, setting: Setting, reader: _Reader, prm_pk: int, done: _Scored, progress: Progress) -> None:
-    """Have the PRM score every wrong attempt that lacks scores; each batch is durable before the next."""
-    total = library.value(
-        "SELECT count(*) FROM attempt a WHERE a.setting = ? AND (SELECT outcome FROM verdict v WHERE v.attempt = a.pk "
-        "ORDER BY v.checker DESC LIMIT 1) = 'wrong' AND NOT EXISTS (SELECT 1 FROM score x "
-        "WHERE x.attempt = a.pk AND x.prm = ?)",
-        (setting.pk, prm_pk),
-    )
-    if not total:
-        return  # a PRM that is not needed is not loaded
-    batch: list[tuple[int, StepScores | Fault]] = []
-
-    def solutions() -> Iterator[Solution]:
-        for one in verdicts.unscored(library, setting, prm_pk):
-            yield reader.solution(one)
-
-    def save() -> None:
-        with library.transaction() as connection:
-            for attempt, result in batch:
-                if isinstance(result, StepScores):
-                    verdicts.write_scores(connection, attempt, prm_pk, result)
-                else:
-                    attempts.write_fault(connection, _fault(setting, attempt, result))
-        batch.clear()
-
-    found = reader.prm.score(solutions())
-    try:
-        for attempt, result in found:
-            batch.append((attempt, result))
-            done.count(result)
-            if len(batch) >= _BATCH:
-                save()
-            progress("grade", Tick(done=done.scored + done.unscored.total(), total=total, faults=done.faults.total()))
-    finally:
-        save()
-        # What it has running (requests, threads) ends now, not when the garbage collector comes by.
-        getattr(found, "close", lambda: None)()
-
-
-def _fault(setting: Setting, attempt: int, fault: Fault) -> NewFault:
-    return NewFault(
-        stage="grade",
-        fault=fault,
-        question=None,
-        setting=setting.pk,
-        sample=None,
-        attempt=attempt,
-        made_at=time.time(),
-    )
-
-
-def _rule(library: Library, setting: Setting, settings: GradeSettings, prm_pk: int | None) -> PaperRule | RateRule:
+def _rule(
+    library: Library, setting: Setting, settings: GradeSettings, by: tuple[int | None, _Basis]
+) -> PaperRule | RateRule:
     """Return the rule with its cuts. Raises `UsageError` for cuts that cannot be."""
     if settings.rule == "rate":
         return RateRule(cuts=tuple(settings.cuts)) if isinstance(settings.cuts, list) else RateRule()
@@ -257,28 +227,63 @@ def _rule(library: Library, setting: Setting, settings: GradeSettings, prm_pk: i
         return PaperRule()
     if isinstance(settings.cuts, list):
         return PaperRule(cuts=tuple(settings.cuts))
+    prm_pk, basis = by
+    if settings.cuts != QUINTILES:
+        if not basis.prm_wanted:
+            raise UsageError(
+                f"{settings.cuts} has cuts for a PRM's scores, and the programs of {setting.model} are graded by the "
+                'share of tests that they passed. Leave the cuts out, or set code_scores = "prm" in [grade].'
+            )
+        return PaperRule(cuts=_calibrated(library, settings.cuts, prm_pk))
     means = [
         evidence.score
         for _, found in grades.evidence(library, setting, prm_pk)
-        if (evidence := _paper_evidence(found)).first is Outcome.WRONG and evidence.score is not None
+        if (evidence := paper(found, basis.code_scores).evidence).first is Outcome.WRONG and evidence.score is not None
     ]
     try:
         return PaperRule(cuts=quantile_cuts(means))
     except UsageError as error:
-        raise UsageError(f"{setting.model}: {error}") from error
+        if not basis.by_tests:
+            raise UsageError(f"{setting.model}: {error}") from error
+        raise UsageError(
+            f"{setting.model}: the shares of tests that its {len(means)} wrong programs passed take {len(set(means))} "
+            f"values, and {means.count(0)} programs passed none, so they cannot be cut into five parts of equal size. "
+            "Leave the cuts as they are by default (0.8, 0.6, 0.4, 0.2), or give four numbers."
+        ) from error
+
+
+def _calibrated(library: Library, asked: str, prm_pk: int | None) -> tuple[float, ...]:
+    """Return the cuts of a calibration. Raises `UsageError` where it has none, or they are another PRM's."""
+    one = calibrations.find(library, asked.removeprefix(CALIBRATION))
+    if not one.cuts:
+        raise UsageError(f"The calibration {one.name!r} found no cuts: its PRM does not tell five levels apart.")
+    if prm_pk is not None and one.prm != prm_pk:
+        raise UsageError(
+            f"The calibration {one.name!r} was made with another PRM, or another text of it to read, than the scores "
+            "that are to be graded. Calibrate this one: gradatim calibrate"
+        )
+    return one.cuts
 
 
 def _derive(
-    library: Library, setting: Setting, grading: GradingRow, rule: PaperRule | RateRule, progress: Progress
+    library: Library,
+    setting: Setting,
+    grading: GradingRow,
+    by: tuple[PaperRule | RateRule, _Basis],
+    progress: Progress,
 ) -> Counter[str]:
     """Write the grade of every question that was attempted; return the reasons of those without a level."""
     reasons = Counter[str]()
-    summed = _paper_evidence if isinstance(rule, PaperRule) else _rate_evidence
+    rule, basis = by
+    weigh = paper if isinstance(rule, PaperRule) else rate
+    # Cuts that were calibrated say something of a PRM's scores, and nothing of shares of tests.
+    of_tests = PaperRule() if basis.calibrated and basis.by_tests else rule
     rows: list[Row] = []
     done = 0
     for question, found in grades.evidence(library, setting, grading.prm):
-        evidence = summed(found)
-        result = level_of(evidence, rule)
+        weighed = weigh(found, basis.code_scores)
+        evidence = weighed.evidence
+        result = level_of(evidence, of_tests if found[0].code else rule)
         # There are attempts of every question here: what has none that counts was not judged yet.
         reason = "not_verified" if result.reason == NoLevel.NO_ATTEMPT else result.reason
         if result.level is None:
@@ -294,8 +299,9 @@ def _derive(
                 evidence.correct,
                 evidence.wrong,
                 evidence.undecided,
-                evidence.score,
+                weighed.prm,
                 reason,
+                weighed.tests,
             )
         )
         if len(rows) >= _GRADES:
@@ -312,39 +318,31 @@ def _save(library: Library, rows: list[Row]) -> None:
     rows.clear()
 
 
-def _paper_evidence(found: list[AttemptEvidence]) -> Evidence:
-    """The first decided attempt decides (one attempt, as in the paper); the score is that attempt's own."""
-    first = next((one for one in found if one.outcome in (Outcome.CORRECT, Outcome.WRONG)), None)
-    score = first.score if first is not None and first.outcome == Outcome.WRONG else None
-    return _counted(found, None if first is None or first.outcome is None else Outcome(first.outcome), score)
-
-
-def _rate_evidence(found: list[AttemptEvidence]) -> Evidence:
-    """All decided attempts count; the score is the mean over the wrong ones that were scored."""
-    means = [one.score for one in found if one.outcome == Outcome.WRONG and one.score is not None]
-    return _counted(found, None, sum(means) / len(means) if means else None)
-
-
-def _counted(found: list[AttemptEvidence], first: Outcome | None, score: float | None) -> Evidence:
-    outcomes = [one.outcome for one in found]
-    return Evidence(
-        correct=outcomes.count(Outcome.CORRECT),
-        wrong=outcomes.count(Outcome.WRONG),
-        undecided=outcomes.count(Outcome.UNDECIDED),
-        first=first,
-        score=score,
-    )
-
-
-def _warning(library: Library, setting: Setting, rule: PaperRule | RateRule, prm_pk: int | None) -> str:
+def _warning(library: Library, setting: Setting, rule: PaperRule | RateRule, by: tuple[int | None, _Basis]) -> str:
     """Say which levels these attempts cannot reach."""
+    prm_pk, basis = by
     sql = "SELECT max(n) FROM (SELECT count(*) AS n FROM attempt WHERE setting = ? GROUP BY question)"
-    most = library.value(sql, (setting.pk,)) or 1
-    missing = sorted(set(range(6)) - set(reachable_levels(int(most), rule, scored=prm_pk is not None)))
+    most = int(library.value(sql, (setting.pk,)) or 1)
+    reached = set(reachable_levels(most, rule, scored=prm_pk is not None or basis.by_tests))
+    if isinstance(rule, PaperRule) and basis.by_tests and not basis.other:
+        return _few_tests(grades.suite_sizes(library, setting), rule)
+    missing = sorted(set(range(6)) - reached)
     if not missing:
         return ""
     levels = ", ".join(map(str, missing))
+    ways = "more samples or other cuts" if basis.by_tests and not basis.other else "more samples, other cuts or a PRM"
     return (
-        f"With {most} attempt{'s' if most > 1 else ''} per question, level {levels} cannot "
-        "occur: more samples, other cuts or a PRM would open it."
+        f"With {most} attempt{'s' if most > 1 else ''} per question, level {levels} cannot occur: {ways} would open it."
+    )
+
+
+def _few_tests(sizes: list[int], rule: PaperRule) -> str:
+    """Say which levels the share of tests cannot reach, where the questions have few tests."""
+    missing = sorted({1, 2, 3, 4, 5} - set(levels_of_shares(sizes, rule))) if sizes else []
+    if not missing:
+        return ""
+    return (
+        f"With at most {sizes[0]} test{'s' if sizes[0] > 1 else ''} per question, level "
+        f"{', '.join(map(str, missing))} cannot occur: more tests, other cuts, or the rule rate with several attempts "
+        "would open it."
     )

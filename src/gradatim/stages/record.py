@@ -1,8 +1,8 @@
 """Record: attempts that another tool wrote, from a file with one row per answer.
 
-A row finds its question by our id or by the question's own text. A file read twice adds nothing; a file that grew adds
-what is new. Where rows carry no sample index, answers are told apart by their text: the same text k times in the file
-is k attempts, however often the file is read.
+A row finds its question by our id, by the id that it has in its source, or by the question's own text. A file read
+twice adds nothing; a file that grew adds what is new. Where rows carry no sample index, answers are told apart by their
+text: the same text k times in the file is k attempts, however often the file is read.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gradatim.errors import UsageError
+from gradatim.formats.jsontext import decode
 from gradatim.formats.read import rows
 from gradatim.formats.recorded import AttemptFields, attempt_columns, attempt_fields
-from gradatim.formats.row import BadRow, Row
+from gradatim.formats.row import BadRow, Row, as_text
 from gradatim.library import attempts
 from gradatim.library.attempts import NewAttempt
 from gradatim.library.text import unpack
@@ -42,8 +43,9 @@ class RecordResult:
     added: int
     already: int
     dropped: dict[str, int]
-    """Rows per reason; `unknown_question` is one whose question is not in the library, `sample_taken` one whose index
-    another text has: what is there is never replaced."""
+    """Rows per reason; `unknown_question` is one whose question is not in the library, `ambiguous_question` one whose
+    id of the source several questions have, `sample_taken` one whose index another text has: what is there is never
+    replaced."""
     dropped_places: tuple[str, ...]
     """The first twenty of them."""
 
@@ -104,6 +106,7 @@ class _Keeper:
         self._claimed = bytearray(self._newest + 1)
         self._there: dict[int, _Answers] = {}
         """Per question of the batch at hand."""
+        self._by_source_id = _source_ids(library, columns.source_id) if columns.source_id else {}
         self.added = self.already = 0
         self.dropped: Counter[str] = Counter()
         self.places: list[str] = []
@@ -116,8 +119,8 @@ class _Keeper:
             question = None if isinstance(fields, BadRow) else self._question(fields)
             if isinstance(fields, BadRow):
                 self._drop(fields.place, fields.reason)
-            elif question is None:
-                self._drop(row.place, "unknown_question")
+            elif not question:
+                self._drop(row.place, "unknown_question" if question is None else "ambiguous_question")
             else:
                 found.append((row.place, question, fields))
         self._there = self._answers({question for _, question, _ in found})
@@ -136,6 +139,9 @@ class _Keeper:
             self.places.append(f"{place}: {reason}")
 
     def _question(self, found: AttemptFields) -> int | None:
+        """Return the question's key; None where it is unknown, 0 where several questions have the source's id."""
+        if not found.question_id and found.source_id:
+            return self._by_source_id.get(found.source_id)
         ids = (
             [found.question_id] if found.question_id else [Question.make_id(domain, found.prompt) for domain in Domain]
         )
@@ -186,6 +192,18 @@ class _Keeper:
         return NewAttempt(
             setting=self._setting.pk, question=question, sample=sample, reply=reply, cost=None, made_at=time.time()
         )
+
+
+def _source_ids(library: Library, column: str) -> dict[str, int]:
+    """Return the questions by what a column of their source holds, the last name of a dotted path; 0 for several."""
+    name = column.rpartition(".")[2]
+    found: dict[str, int] = {}
+    for question, extra in library.rows("SELECT question, extra FROM question_text"):
+        value = decode(unpack(extra).encode())
+        key = as_text(value.get(name)) if isinstance(value, dict) else ""
+        if key:
+            found[key] = 0 if key in found else question
+    return found
 
 
 @dataclass(slots=True)

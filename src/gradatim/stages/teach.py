@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from gradatim.config import CurateSettings, TeachSettings
 from gradatim.errors import LimitError
-from gradatim.library import attempts, draws, verdicts
+from gradatim.library import attempts, draws, questions, verdicts
 from gradatim.library.attempts import NewAttempt, NewFault
 from gradatim.library.verdicts import Unjudged
 from gradatim.progress import Progress, Tick, silent
@@ -211,7 +211,7 @@ class _Judge:
             domain = Domain(name)
             checker, key = self._checker(domain)
             waiting = verdicts.unjudged(self._library, domain, key, role=Role.TEACHER)
-            results = judge(checker, waiting)
+            results = judge(checker, waiting, self._tests(domain))
             while batch := list(itertools.islice(results, _BATCH)):
                 self._save(key, batch)
 
@@ -246,7 +246,7 @@ class _Judge:
         checker, key = self._checker(domain)
         waiting = [self._unjudged(pk, item) for pk, item in answers.items()]
         results: list[tuple[int, Verdict | Fault]] = []
-        for attempt, result in judge(checker, waiting):
+        for attempt, result in judge(checker, waiting, self._tests(domain)):
             results.append((attempt, result))
             item = answers[attempt]
             reply = item.reply
@@ -259,6 +259,15 @@ class _Judge:
             )
             self._wake()
         self._save(key, results)
+
+    def _tests(self, domain: Domain) -> Callable[[int], str] | None:
+        """Return what reads a code question's tests, by the connection that this thread may use."""
+
+        def read(question: int) -> str:
+            with self._library.transaction() as connection:
+                return questions.tests(connection, question)
+
+        return read if domain is Domain.CODE else None
 
     def _unjudged(self, pk: int, item: NewAttempt) -> Unjudged:
         return Unjudged(

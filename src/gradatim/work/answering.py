@@ -170,4 +170,4 @@ class _Missing:
         texts = questions.many(self._library, [question for question, _ in page])
         for question, samples in page:
             asked = texts[question]
-            self._ready.extend(request(question, asked.id, sample, asked.prompt, self._sampling) for sample in samples)
+            self._ready.extend(request(question, asked, sample, self._sampling) for sample in samples)

@@ -26,19 +26,18 @@ if TYPE_CHECKING:
     from gradatim.models.engine import Feed
     from gradatim.models.pace import EngineSettings, EngineStats
     from gradatim.progress import Progress
-    from gradatim.types import Fault, Reply, Sampling
+    from gradatim.types import Fault, Question, Reply, Sampling
 
 _SAMPLE_BITS = 20
 """A request's key is the question's key and, in the low bits, the sample index: nothing has to be remembered."""
 
 
-def request(question_pk: int, question_id: str, sample: int, prompt: str, sampling: Sampling) -> Request:
+def request(question_pk: int, question: Question, sample: int, sampling: Sampling) -> Request:
     """Return the request for one sample; its seed is made from the run's seed, the question and the sample."""
-    digest = hashlib.blake2b(f"{sampling.seed}:{question_id}:{sample}".encode(), digest_size=4).digest()
+    digest = hashlib.blake2b(f"{sampling.seed}:{question.id}:{sample}".encode(), digest_size=4).digest()
     seed = int.from_bytes(digest, "big") & 0x7FFFFFFF
-    return Request(
-        key=question_pk << _SAMPLE_BITS | sample, messages=sampling.messages(prompt), sampling=sampling, seed=seed
-    )
+    messages = sampling.suited(question.domain).messages(question.prompt)
+    return Request(key=question_pk << _SAMPLE_BITS | sample, messages=messages, sampling=sampling, seed=seed)
 
 
 def question_and_sample(key: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from gradatim.library import draws
 from gradatim.library.text import unpack
 from gradatim.method.draw import ordered
 from gradatim.reasoning import split_reasoning
+from gradatim.types import Domain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -60,7 +61,7 @@ def examples(library: Library, chosen: Iterable[Kept], system: str) -> Iterator[
     """Read the texts of these attempts."""
     for one in chosen:
         row = library.all(
-            "SELECT p.prompt, t.content, t.reasoning, q.source, s.model, q.reference FROM attempt "
+            "SELECT p.prompt, t.content, t.reasoning, q.source, s.model, q.reference, q.domain FROM attempt "
             "a JOIN attempt_text t ON t.attempt = a.pk "
             "JOIN question q ON q.pk = a.question JOIN question_text p ON p.question = q.pk JOIN "
             "setting s ON s.pk = a.setting WHERE a.pk = ?",
@@ -77,4 +78,5 @@ def examples(library: Library, chosen: Iterable[Kept], system: str) -> Iterator[
             source=row[3],
             model=row[4],
             reference=row[5],
+            domain=Domain(row[6]),
         )

@@ -160,7 +160,7 @@ class Desk:
             question = level.again.popleft() if level.again else level.order.popleft()
             level.out += 1
         asked = self._out[question] = questions.get(self.library, question)
-        return request(question, asked.id, self._next[question], asked.prompt, self._sampling)
+        return request(question, asked, self._next[question], self._sampling)
 
     def open(self) -> bool:
         """Whether a judged answer may still make room for a request."""

@@ -73,8 +73,11 @@ def put(examples: Iterable[Example], settings: TrainSettings, asked: Sampling) -
     """Put each example as the model will be asked it: by the settings, or else as the base model was asked."""
     system = asked.system if settings.system is None else settings.system
     template = asked.template if settings.template is None else settings.template
-    manner = Sampling(template=template)
-    return tuple(replace(one, prompt=manner.messages(one.prompt)[0].content, system=system) for one in examples)
+    found = []
+    for one in examples:
+        manner = Sampling(system=system, template=template).suited(one.domain)
+        found.append(replace(one, prompt=manner.messages(one.prompt)[-1].content, system=manner.system))
+    return tuple(found)
 
 
 def resolved(config: Config) -> TrainSettings:

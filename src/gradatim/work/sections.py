@@ -62,8 +62,10 @@ def histograms(library: Library, gradings: Sequence[GradingRow]) -> tuple[Histog
     )
 
 
-def _level(level: int | None, count: int, score: float | None, attempts: int, correct: int) -> LevelLine:
-    return LevelLine(level=level, questions=count, score=score, attempts=attempts, correct=correct)
+def _level(
+    level: int | None, count: int, score: float | None, attempts: int, correct: int, tests: float | None
+) -> LevelLine:
+    return LevelLine(level=level, questions=count, score=score, attempts=attempts, correct=correct, tests=tests)
 
 
 def _cuts(grading: GradingRow) -> str:

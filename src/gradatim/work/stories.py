@@ -15,6 +15,7 @@ from gradatim.library import attempts, counts, evaluations, questions
 from gradatim.method.draw import ordered
 from gradatim.reporting.records import Answer, Step, Story, Text
 from gradatim.types import Outcome, Role
+from gradatim.work.programs import read_detail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gradatim.library.evaluations import Evaluation
     from gradatim.library.grades import GradingRow
     from gradatim.library.store import Library, Row
+    from gradatim.work.programs import FailedTest
 
 LIMIT = 6000
 """Characters of one text on the page."""
@@ -136,6 +138,8 @@ def _story(
 def _answer(library: Library, attempt: int, prm: int | None) -> Answer:
     model, outcome, thinking, answer, tokens, score, steps = counts.whole_attempt(library, attempt, prm)
     shown = _steps(answer, steps)
+    reason, passed, total, detail = counts.tests_of(library, attempt)
+    failed = read_detail(detail or "").failed
     return Answer(
         model=model,
         outcome=outcome or "no verdict",
@@ -144,7 +148,15 @@ def _answer(library: Library, attempt: int, prm: int | None) -> Answer:
         left_out=max(0, len(answer) - LIMIT),
         score=score,
         tokens=tokens,
+        tests="" if total is None or passed is None else f"{passed} of {total} tests passed",
+        failed=() if failed is None else _failed(reason, failed, total),
     )
+
+
+def _failed(reason: str, failed: FailedTest, total: int | None) -> tuple[tuple[str, str], ...]:
+    """Return what is known of the first failing test, for the page."""
+    number = "" if failed.test is None else f"test {failed.test}{f' of {total}' if total else ''}: "
+    return (("first failure", f"{number}{reason}"), *((name, clean(text)) for name, text in failed.words()))
 
 
 def _steps(answer: str, scored: str | None) -> list[Step]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from gradatim.library import attempts, verdicts
+from gradatim.library import attempts, questions, verdicts
 from gradatim.library.attempts import NewFault
 from gradatim.progress import Progress, Tick, silent
 from gradatim.types import Domain, Fault, Verdict
@@ -75,7 +76,9 @@ def _judge_domain(
         batch.clear()
 
     try:
-        for attempt, result in judge(checker, verdicts.unjudged(library, domain, key, role=role)):
+        waiting = verdicts.unjudged(library, domain, key, role=role)
+        tests = partial(questions.tests, library) if domain is Domain.CODE else None
+        for attempt, result in judge(checker, waiting, tests):
             batch.append((attempt, result))
             if isinstance(result, Verdict):
                 outcomes[result.outcome] += 1

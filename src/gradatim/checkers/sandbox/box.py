@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -87,16 +88,7 @@ class ForkServer:
     def _start(self) -> None:
         self._errors = os.memfd_create("errors", os.MFD_CLOEXEC)
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command line
-                command(self._plan),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                env=environment(self._plan),
-                cwd="/",
-                start_new_session=True,
-                bufsize=0,
-            )
+            self._process = _starter().submit(_popen, self._plan, self._errors).result()
             until = time.monotonic() + _START_SECONDS
             reply, _ = wire.receive(self._out, 1 << 16, until)
             assert self._process.stdin is not None
@@ -128,6 +120,30 @@ class ForkServer:
         assert self._process.stdin is not None
         fd = self._process.stdin.fileno()
         wire.send(fd, message, until)
+
+
+_starters: dict[int, ThreadPoolExecutor] = {}
+
+
+def _starter() -> ThreadPoolExecutor:
+    """Return the thread that starts all boxes of this process.
+
+    The kernel kills a box when the thread that started it ends: so it is none of the caller's, which may end early.
+    """
+    return _starters.setdefault(os.getpid(), ThreadPoolExecutor(1, thread_name_prefix="boxes"))
+
+
+def _popen(plan: Plan, errors: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own command line
+        command(plan),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env=environment(plan),
+        cwd="/",
+        start_new_session=True,
+        bufsize=0,
+    )
 
 
 def _request(job: Job, limits: Limits) -> tuple[dict[str, Any], list[bytes]]:

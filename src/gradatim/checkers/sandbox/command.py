@@ -73,7 +73,7 @@ def command(plan: Plan) -> list[str]:
     if plan.bubblewrap:
         settings |= {"read": ["/py", *_LIBRARIES], "list": []}
         python = f"/py/bin/{_executable().name}"
-        return [plan.bubblewrap, *_bubblewrap(), python, *_arguments("/gradatim", settings)]
+        return [plan.bubblewrap, *_bubblewrap(plan), python, *_arguments("/gradatim", settings)]
     # Not the packages that were installed beside the standard library; of their folder, the names alone.
     library, shared = Path(_standard_library()), Path(sys.base_prefix) / sys.platlibdir
     inside = [str(one) for one in library.iterdir() if one.name not in _PACKAGES]
@@ -123,7 +123,8 @@ def _open_to_all(path: Path) -> bool:
     return all(one.stat().st_mode & 0o005 == 0o005 for one in (path, *path.parents))
 
 
-def _bubblewrap() -> list[str]:
+def _bubblewrap(plan: Plan) -> list[str]:
+    more = ("SYS_ADMIN",) if plan.namespaces else ()
     arguments = [
         "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
         "--die-with-parent", "--new-session", "--hostname", "box", "--chdir", "/",
@@ -131,7 +132,7 @@ def _bubblewrap() -> list[str]:
     if os.geteuid() != 0:
         arguments.append("--unshare-user")
     else:
-        for capability in ("SETUID", "SETGID", "SETPCAP", "KILL", "CHOWN", "DAC_OVERRIDE", "FOWNER", "SYS_ADMIN"):
+        for capability in ("SETUID", "SETGID", "SETPCAP", "KILL", "CHOWN", "DAC_OVERRIDE", "FOWNER", *more):
             arguments += ["--cap-add", f"CAP_{capability}"]
     for folder in ("/py", "/py/bin", f"/py/{sys.platlibdir}", "/py/lib", "/usr", "/dev", "/etc"):
         # bubblewrap's own would be closed to all but their owner.

@@ -113,7 +113,6 @@ def stdio(child: Child, given: list[int], descriptors: tuple[int, ...]) -> int:
     """Be the process of a program that reads stdin and writes stdout."""
     setup, source = text(given[0]), text(given[1])
     child.enter(descriptors)
-    program.standard_streams()
     return program.run_stdio(child.ground, setup, source)
 
 
@@ -121,7 +120,6 @@ def call(child: Child, head: dict[str, Any], given: list[int], descriptors: tupl
     """Be the process of a program whose function is called."""
     texts, arguments = (text(given[0]), text(given[1])), text(given[2])
     child.enter(descriptors)
-    program.standard_streams()
     return program.run_call(child.ground, texts, head["function"], arguments, child.limit)
 
 
@@ -129,7 +127,6 @@ def serve_calls(child: Child, head: dict[str, Any], given: list[int], descriptor
     """Be the process of a program that test code calls."""
     texts = text(given[0]), text(given[1])
     child.enter(descriptors)
-    program.standard_streams()
     return serving.serve(child.ground, texts, head["entries"], child.limit)
 
 
@@ -137,7 +134,6 @@ def testing(child: Child, head: dict[str, Any], given: list[int], descriptors: t
     """Be the process of test code."""
     setup, code = text(given[0]), text(given[2])
     child.enter(descriptors)
-    program.standard_streams()
     return tester.run_tests(child.ground, setup, code, head["entries"], child.limit, stop=head["stop_at_first"])
 
 

@@ -20,9 +20,8 @@ _STARRED = (
 _NAMED = tuple(name for name in _STARRED if name not in ("builtins", "typing"))
 _WARM = (
     "__future__", "abc", "array", "ast", "atexit", "cmath", "contextlib", "dataclasses", "decimal", "enum",
-    "fractions", "gc", "hashlib", "inspect", "linecache", "numbers", "os", "os.path", "pprint", "queue", "resource",
-    "secrets", "signal", "struct", "tempfile", "textwrap", "threading", "time", "traceback", "types", "warnings",
-    "weakref", "zlib",
+    "fractions", "gc", "inspect", "linecache", "numbers", "os", "os.path", "pathlib", "queue", "resource", "signal",
+    "struct", "textwrap", "threading", "time", "traceback", "types", "warnings", "weakref",
 )  # fmt: skip
 """Loaded, not named: a program that imports them need not wait."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
-import io
+import itertools
 import os
 import resource
 import sys
@@ -30,6 +30,13 @@ globals()["__builtins__"] = dict(vars(builtins))
 
 NOBODY = 65534
 ENTERED = b"e"
+_BUFFER = 8192
+_LAST = "__prelude__"
+"""The last of the names that a namespace begins with."""
+_ALL_BOXES = 4096
+"""Processes and threads of all boxes together, where they share a user and cannot be counted apart."""
+_OTHERS = 4
+"""Processes of a box besides the program's: bubblewrap's two, the fork server, in style `assert` the other one."""
 _STACK = 64 << 20
 _TEXT = 1000
 FAILED = 1
@@ -46,6 +53,9 @@ class Ground:
 
     names: dict[str, Any]
     """The prelude."""
+    modules: dict[str, types.ModuleType]
+    limits: dict[int, int]
+    """The hard limits of resources as they are."""
     rules: tuple[int, ...]
     """Landlock descriptors, one per place; empty without Landlock."""
     filter: Filter | None
@@ -100,6 +110,8 @@ def enter(ground: Ground, bounds: Bounds, place: int, descriptors: tuple[int, ..
         kernel.become(ground.uid, keep_reading=ground.keep_reading)
     kernel.no_new_privileges()
     kernel.not_dumpable()
+    # Not before: a change of user takes it back.
+    kernel.die_with_parent()
     if rules >= 0:
         kernel.confine(rules)
         os.close(rules)
@@ -111,22 +123,27 @@ def enter(ground: Ground, bounds: Bounds, place: int, descriptors: tuple[int, ..
 
 
 def _limit(bounds: Bounds, ground: Ground) -> None:
-    wanted = {
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_CPU: int(bounds.seconds) + 2,
-        resource.RLIMIT_FSIZE: bounds.output_kb * 1024 + 1,
-        resource.RLIMIT_NOFILE: bounds.open_files,
-        resource.RLIMIT_STACK: _STACK,
-        resource.RLIMIT_AS: ground.own_bytes + (bounds.memory_mb << 20),
-        resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
-    }
-    if ground.processes:
-        wanted[resource.RLIMIT_NPROC] = bounds.threads + 4
-    for which, value in wanted.items():
-        hard = resource.getrlimit(which)[1]
-        least = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    own = ground.limits
+    for which, value in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, int(bounds.seconds) + 2),
+        (resource.RLIMIT_FSIZE, bounds.output_kb * 1024 + 1),
+        (resource.RLIMIT_NOFILE, bounds.open_files),
+        (resource.RLIMIT_STACK, _STACK),
+        (resource.RLIMIT_AS, ground.own_bytes + (bounds.memory_mb << 20)),
+        (resource.RLIMIT_MEMLOCK, 0),
+        (resource.RLIMIT_MSGQUEUE, 0),
+        (resource.RLIMIT_NPROC, bounds.threads + _OTHERS if ground.processes else _ALL_BOXES),
+    ):
+        least = min(value, own[which])
         resource.setrlimit(which, (least, least))
+
+
+def hard_limits() -> dict[int, int]:
+    """Return the limits that this process cannot pass."""
+    which = [value for name, value in vars(resource).items() if name.startswith("RLIMIT_")]
+    found = {one: resource.getrlimit(one)[1] for one in which}
+    return {one: sys.maxsize if value == resource.RLIM_INFINITY else value for one, value in found.items()}
 
 
 def tell(ground: Ground, ending: str, error: str) -> None:
@@ -176,21 +193,30 @@ def compiled(text: str, name: str) -> types.CodeType:
 
 
 def standard_streams() -> None:
-    """Make `sys.stdin` and the others anew, for descriptors 0 to 2."""
-    sys.stdin = sys.__stdin__ = io.open(0, encoding="utf-8", closefd=False)  # type: ignore[misc] # noqa: SIM115, UP020
-    sys.stdout = sys.__stdout__ = io.open(1, "w", encoding="utf-8", closefd=False)  # type: ignore[misc] # noqa: SIM115, UP020
-    sys.stderr = sys.__stderr__ = io.open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # type: ignore[misc] # noqa: SIM115, UP020
+    """Make `sys.stdin` and the others for what descriptors 0 to 2 will be: unnamed files, and nothing."""
+    sys.stdin = sys.__stdin__ = open(0, buffering=_BUFFER, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: PTH123, SIM115 - no paths; they stay open
+    sys.stdout = sys.__stdout__ = open(1, "w", _BUFFER, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: PTH123, SIM115 - as above
+    sys.stderr = sys.__stderr__ = open(2, "w", _BUFFER, "utf-8", "backslashreplace", closefd=False)  # type: ignore[misc]  # noqa: PTH123, SIM115 - as above
+
+
+def modules(names: dict[str, Any]) -> dict[str, types.ModuleType]:
+    """Return the modules that programs and test code become, with the prelude in them.
+
+    Made once: filling them in each process would touch, and so copy, the memory of all that they name.
+    """
+    found = {name: types.ModuleType(name) for name in ("__main__", "program", "tests")}
+    streams = {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}
+    for module in found.values():
+        vars(module).update({**names, "__builtins__": builtins, _LAST: None})
+        vars(module).update(streams)
+    return found
 
 
 def fresh(ground: Ground, name: str) -> dict[str, Any]:
-    """Return the namespace of a new module of this name, with the prelude in it."""
-    module = types.ModuleType(name)
+    """Return the namespace of the module of this name, with the prelude in it."""
+    module = ground.modules[name]
     sys.modules["__main__"] = sys.modules[name] = module
-    space = module.__dict__
-    space.update(ground.names)
-    space |= {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr, "__builtins__": builtins}
-    sys.argv = [PROGRAM]
-    return space
+    return module.__dict__
 
 
 def load(ground: Ground, texts: tuple[str, str], name: str) -> dict[str, Any]:
@@ -244,8 +270,9 @@ def _ended(status: int, space: dict[str, Any] | None) -> int:
     except BaseException:  # noqa: BLE001 - closed or full: the interpreter ends with status 120
         status = status or (0 if sys.stdout is None or getattr(sys.stdout, "closed", False) else 120)
     if space is not None:
-        # A file that the program opened on descriptor 1 is flushed when it goes.
-        space.clear()
+        # A file that the program opened on descriptor 1 is flushed when it goes. What was there before stays.
+        for name in list(itertools.takewhile(lambda one: one != _LAST, reversed(space))):
+            del space[name]
     return status
 
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gradatim.checkers.sandbox.inside import children, kernel, prelude, syscalls, wire
+from gradatim.checkers.sandbox.inside import children, kernel, prelude, program, syscalls, wire
 from gradatim.checkers.sandbox.inside.program import ENTERED, Bounds, Ground
 from gradatim.checkers.sandbox.inside.watch import Process, Seen, Watch, sweep
 
@@ -40,6 +40,7 @@ class Server:
         self.report = mmap.mmap(self.report_file, _REPORT)
         self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self.marks = os.memfd_create("marks")
+        program.standard_streams()
         self.names = prelude.names()
         if settings["work"]:
             for place in range(2):
@@ -84,6 +85,8 @@ class Server:
         """Return what a program's process needs of all this."""
         return Ground(
             names=self.names,
+            modules=program.modules(self.names),
+            limits=program.hard_limits(),
             rules=tuple(self.rules),
             filter=self.filter,
             uid=self.settings["uid"],
@@ -142,13 +145,13 @@ class Server:
         """Run test code in one process against a program in another, and reply."""
         record = self.file()
         asked, answered = os.pipe(), os.pipe()
-        program, tester = children.Child(ground, bounds, 1), children.Child(ground, bounds, 0)
+        served, tester = children.Child(ground, bounds, 1), children.Child(ground, bounds, 0)
         ends = (self.null, self.null, self.null)
-        program.start(lambda: children.serve_calls(program, head, given, (*ends, asked[0], answered[1])))
+        served.start(lambda: children.serve_calls(served, head, given, (*ends, asked[0], answered[1])))
         tester.start(lambda: children.testing(tester, head, given, (*ends, asked[1], answered[0], record)))
         for fd in (*asked, *answered):
             os.close(fd)
-        seen = self.watch([tester.process, program.process], bounds).until_end(self.requests)
+        seen = self.watch([tester.process, served.process], bounds).until_end(self.requests)
         return self.reply(self.record(seen), [self.null, record], bounds)
 
     def watch(self, processes: list[Process], bounds: Bounds) -> Watch:

@@ -1,0 +1,61 @@
+"""How programs are taken from answers, run and judged: the settings `[verify.code]`, as the checker sees them."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from gradatim.checkers.sandbox import Limits, Tier
+
+if TYPE_CHECKING:
+    from gradatim.suite import Suite
+
+VERSION = "1"
+"""Of the rules in this package's files and of the sandbox; raised whenever one of them may change a verdict."""
+
+Which = Literal["last_fence", "first_fence", "longest_fence", "whole"]
+Stop = Literal["never", "first_failure"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The fields are those of `CodeSettings`, by the same names."""
+
+    sandbox: Literal["default", "strict", "limits"] = "default"
+    program: Which = "last_fence"
+    stop: Stop = "never"
+    seconds: float = 6.0
+    total_seconds: float = 60.0
+    memory_mb: int = 1024
+    output_kb: int = 16384
+    workers: int | None = None
+
+    @property
+    def tier(self) -> Tier:
+        """The sandbox's tier."""
+        return Tier(self.sandbox)
+
+    @property
+    def threads(self) -> int:
+        """How many programs run at a time."""
+        if self.workers:
+            return self.workers
+        # Where a process can be held to some cores, those count.
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @property
+    def version(self) -> str:
+        """All that may change a verdict: `1+python3.11+default+last_fence+never+6s+60s+1024mb+16384kb`."""
+        python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        limits = f"{self.seconds:g}s+{self.total_seconds:g}s+{self.memory_mb}mb+{self.output_kb}kb"
+        return f"{VERSION}+{python}+{self.sandbox}+{self.program}+{self.stop}+{limits}"
+
+    def limits(self, suite: Suite, scale: float = 1.0) -> Limits:
+        """Return what one run may use: the question's own limits come before the settings'."""
+        own = suite.seconds is not None and 0 < suite.seconds < math.inf
+        seconds = suite.seconds if own and suite.seconds is not None else self.seconds
+        memory = suite.memory_mb if suite.memory_mb and suite.memory_mb > 0 else self.memory_mb
+        return Limits(seconds=seconds * scale, memory_mb=memory, output_kb=self.output_kb)
