@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,10 +74,8 @@ class Listener:
         got = []
         for one in self.sockets:
             one.setblocking(False)
-            try:
+            with suppress(BlockingIOError):
                 got.append(repr(one.accept() if one.type == socket.SOCK_STREAM else one.recv(100)))
-            except BlockingIOError:
-                pass
             one.close()
         return got
 
