@@ -7,6 +7,7 @@ import pytest
 from code_world import ADD, SUM, fenced, item, judged, many_cases, needs_sandbox, quick
 from gradatim.checkers import Item
 from gradatim.checkers.code import CodeChecker, Reference, Rules
+from gradatim.errors import UsageError
 from gradatim.suite import Case, Suite
 from gradatim.types import Outcome
 
@@ -122,8 +123,15 @@ def test_the_three_styles_agree(checker, program, reason, passed):
 
 def test_an_assertion_shows_both_sides(checker):
     """Of `assert f(x) == y` the verdict has what came and what is wanted."""
-    detail = json.loads(judged(checker, ["def f(xs): return xs"], ASSERT.encoded())[0].detail)
-    assert detail["failed"] == {"test": 1, "input": "assert f([1, 2]) == [2, 1]", "expected": "[2, 1]", "got": "[1, 2]"}
+    below = Suite(style="assert", code="assert f(3) < 2\n", entries=("f",)).encoded()
+    equal, less = (judged(checker, ["def f(xs): return xs"], tests)[0] for tests in (ASSERT.encoded(), below))
+    assert json.loads(less.detail)["failed"] == {"test": 1, "input": "assert f(3) < 2", "error": "left: 3, right: 2"}
+    assert json.loads(equal.detail)["failed"] == {
+        "test": 1,
+        "input": "assert f([1, 2]) == [2, 1]",
+        "expected": "[2, 1]",
+        "got": "[1, 2]",
+    }
 
 
 def test_a_method_of_solution_is_called_too(checker):
@@ -243,3 +251,11 @@ def test_the_version_names_all_that_may_change_a_verdict():
     versions = [CodeChecker(Rules(**rules)).version for rules in [{}, *other]]
     assert len(set(versions)) == len(versions)
     assert CodeChecker(Rules(workers=7)).version == versions[0]
+
+
+@pytest.mark.parametrize("name", ["seconds", "total_seconds", "memory_mb", "output_kb", "workers"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+def test_limits_that_let_nothing_run_are_refused(name, value):
+    """A limit of nothing, less or no number is a wrong setting, and named, before anything starts."""
+    with pytest.raises(UsageError, match=rf"\[verify.code\] {name} is a number above 0"):
+        Rules(**{name: value})

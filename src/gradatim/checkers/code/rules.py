@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from gradatim.checkers.sandbox import Limits, Tier
+from gradatim.errors import UsageError
 
 if TYPE_CHECKING:
     from gradatim.suite import Suite
@@ -33,6 +34,13 @@ class Rules:
     output_kb: int = 16384
     workers: int | None = None
 
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for a limit that lets no program run."""
+        for name in ("seconds", "total_seconds", "memory_mb", "output_kb", "workers"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"[verify.code] {name} is a number above 0, not {value:g}.")
+
     @property
     def tier(self) -> Tier:
         """The sandbox's tier."""
@@ -41,7 +49,7 @@ class Rules:
     @property
     def threads(self) -> int:
         """How many programs run at a time."""
-        if self.workers:
+        if self.workers is not None:
             return self.workers
         # Where a process can be held to some cores, those count.
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

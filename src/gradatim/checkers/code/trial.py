@@ -193,7 +193,7 @@ class Trial:
         failed = next((number for number, one in enumerate(run.assertions, 1) if not one.passed), self._total)
         if not finished or self._passed < self._total:
             one = run.assertions[failed - 1]
-            told = _told(one.message)
+            told = _told(one.text, one.message)
             if not finished:
                 told = {"reason": _REASONS[run.ending], "error": run.error or one.message}
             self._failure = Failure(test=failed, input=one.text, **told)
@@ -258,10 +258,12 @@ class Trial:
         )
 
 
-def _told(message: str) -> dict[str, str]:
+def _told(assertion: str, message: str) -> dict[str, str]:
     """Return the reason of an assertion that failed, and what there is to say: its sides, or the exception."""
     sides = _SIDES.fullmatch(message)
     if sides:
-        return {"reason": "wrong_answer", "got": sides[1], "expected": sides[2]}
+        # Of `assert abs(x - 2) < 0.1` neither is what is wanted.
+        equal = {"got": sides[1], "expected": sides[2]} if "==" in assertion else {"error": message}
+        return {"reason": "wrong_answer", **equal}
     reason = next((reason for name, reason in _RAISED.items() if message.startswith(name)), "exception")
     return {"reason": reason if message else "wrong_answer", "error": message}
