@@ -3,9 +3,9 @@
     python benchmarks/bench_sandbox.py [--programs 200] [--rounds 5] [--growth 2000]
 
 Two programs, the sum of three numbers with and without the usual imports before it. `plain` runs `python -I -S` for
-each, without any sandbox; `bubblewrap` puts bubblewrap around each such interpreter. All take turns within a round, so
-that what else the machine does falls on all alike; the ratio is the median of the rounds. The last part runs one box for
-long, and looks at its memory and at the processes that it has. Returns 1 where a target is missed.
+each, without any sandbox; `bubblewrap` puts bubblewrap around each such interpreter. All take turns within a round,
+so that what else the machine does falls on all alike; the ratio is the median of the rounds. The last part runs one box
+for long, and looks at its memory and at the processes that it has. Returns 1 where a target is missed.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ LIMITS = Limits(seconds=10.0)
 STDIN = b"1 2 3\n"
 TINY = "print(sum(map(int, input().split())))\n"
 PRELUDE = (
-    "import array, bisect, collections, copy, datetime, decimal, fractions, functools, heapq, io, itertools, json, math\n"
-    "import operator, os, queue, random, re, statistics, string, sys, threading, time, typing\n"
+    "import array, bisect, collections, copy, datetime, decimal, fractions, functools, heapq, io, itertools, json\n"
+    "import math, operator, os, queue, random, re, statistics, string, sys, threading, time, typing\n"
 )
 TARGETS = {"tiny": 2.0, "prelude": 5.0}
 """Times the programs per second of `plain`, in the default tier."""
@@ -71,11 +71,13 @@ class Boxed:
         self.job = Job(style="stdio", program=program, stdin=STDIN)
 
     def __call__(self) -> None:
+        """Run it once."""
         run = self.box.run(self.job, LIMITS)
         assert run.ending is Ending.FINISHED, run
         assert run.stdout == b"6\n"
 
     def close(self) -> None:
+        """End the box."""
         self.box.close()
 
 
@@ -152,6 +154,11 @@ def resident(pids: list[int]) -> int:
     return total
 
 
+def state() -> tuple[int, int, int]:
+    """Return the KiB and the number of the processes below this one, and the number of descriptors."""
+    return resident(below(os.getpid())), len(below(os.getpid())), len(list(Path("/proc/self/fd").iterdir()))
+
+
 def growth(count: int) -> bool:
     """Run one box for long; print its memory before and after. Return whether it stayed as it was."""
     boxed = Boxed(Tier.DEFAULT, TINY)
@@ -160,12 +167,12 @@ def growth(count: int) -> bool:
     )
     for _ in range(200):
         boxed()
-    before = resident(below(os.getpid())), len(below(os.getpid())), len(os.listdir("/proc/self/fd"))
+    before = state()
     for number in range(count):
         if number % 10 == 0:
             boxed.box.run(messy, LIMITS)
         boxed()
-    after = resident(below(os.getpid())), len(below(os.getpid())), len(os.listdir("/proc/self/fd"))
+    after = state()
     boxed.close()
     met = after[0] - before[0] <= GROWTH_KB and after[1:] == before[1:] and below(os.getpid()) == []
     print(f"one box, {count} programs: {before[0]} KiB, then {after[0]} KiB; {after[1]} processes, then none")

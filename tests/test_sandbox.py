@@ -166,13 +166,27 @@ def test_the_private_folder_is_small_and_new_each_time(box):
     if "bubblewrap" not in box.layers:
         pytest.skip("without bubblewrap there is no folder to write")
     write = "import os\nopen('x', 'w').write('y')\nos.mkdir('d')\nopen('d/z', 'w')\n"
-    write += "os.symlink('/', 'l')\nos.chmod('d', 0)\nos.chmod('.', 0o500)"
+    write += "os.symlink('/', 'l')\nos.mkdir('d/e', 0)\nos.mkdir('c', 0o300)\nopen('c/w', 'w')"
     assert stdio(box, write).ending is Ending.FINISHED
     assert stdio(box, "import os\nprint(os.listdir('.'), oct(os.stat('.').st_mode))").stdout == b"[] 0o40700\n"
     fill = "n = 0\nfor i in range(2000):\n  try:\n    open(str(i), 'wb').write(b'x' * 100_000)\n    n += 1\n"
     fill += "  except OSError: break\nprint(n)"
     assert 0 < int(stdio(box, fill, seconds=10.0).stdout) < 700
     assert stdio(box, "open('x', 'w').write('y')\nprint(6)").stdout == b"6\n"
+
+
+def test_folders_without_end_and_files_without_number_are_cleared(box):
+    """Folders deeper than there are descriptors, and more files than may be, cost the next program nothing."""
+    if "bubblewrap" not in box.layers:
+        pytest.skip("without bubblewrap there is no folder to write")
+    deep = "import os\nfor i in range(3000):\n  os.mkdir('d')\n  os.chdir('d')\nprint(6)"
+    assert stdio(box, deep, seconds=20.0).stdout == b"6\n"
+    process = box._process
+    assert stdio(box, "import os\nprint(os.listdir('.'))").stdout == b"[]\n"
+    many = "i = 0\nwhile True:\n  i += 1\n  open(str(i), 'w').close()"
+    assert stdio(box, many, seconds=20.0).error == "more files than may be"
+    assert stdio(box, "import os\nprint(os.listdir('.'))").stdout == b"[]\n"
+    assert box._process is process
 
 
 def test_a_killed_box_is_started_anew(box):
@@ -244,6 +258,25 @@ def test_a_box_outlives_the_thread_that_opened_it():
     assert stdio(found[0], "print(6)").stdout == b"6\n"
     assert found[0]._process is process
     found[0].close()
+
+
+def test_another_thread_may_close_a_box():
+    """Closing a box under the thread that waits for its job ends the job at once, as a fault, and leaves nothing."""
+    before, opened, caught = corpus.below(os.getpid()), open_box(Tier.DEFAULT), []
+
+    def work():
+        try:
+            stdio(opened, "import time\ntime.sleep(60)", seconds=50.0)
+        except SandboxError as error:
+            caught.append(error.reason)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(0.3)
+    opened.close()
+    thread.join(10)
+    assert caught == ["sandbox_lost"]
+    assert corpus.below(os.getpid()) - before == set()
 
 
 def test_the_environment_is_empty(monkeypatch):

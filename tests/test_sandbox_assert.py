@@ -50,7 +50,7 @@ def test_the_first_failure_may_be_the_last(box):
 
 
 def test_constant_assertions_are_none_and_unreached_ones_are_left_out(box):
-    """`assert True` counts for nothing; a branch that is not taken counts neither way; at least one has to be reached."""
+    """`assert True` counts for nothing, a branch not taken counts neither way, and one has to be reached."""
     code = "assert True\nassert 1 == 1, 'x'\nif f(1):\n    assert f(1) == 1\nelse:\n    assert f(1) == 2\n"
     assert passed(check(box, "def f(a): return a", code)) == {4: True}
     none = check(box, "def f(a): return a", "if f(0):\n    assert f(1) == 1\n")
@@ -69,7 +69,7 @@ def test_exceptions_of_the_program_come_over(box):
     """Test code catches what the program raises, by the name of the builtin exception that it is or descends from."""
     program = "class Own(ValueError): ...\ndef f(a):\n  if a: raise Own('why')\n  raise KeyboardInterrupt"
     code = (
-        "try:\n    f(1)\n    assert f(1) == 'nothing raised'\nexcept ValueError as error:\n    assert 'why' in str(error)\n"
+        "try:\n    f(1)\n    assert f(1) == 'no'\nexcept ValueError as error:\n    assert 'why' in str(error)\n"
         "assert f(0) == 1\n"
     )
     run = check(box, program, code)
@@ -89,7 +89,8 @@ def test_objects_stay_with_the_program(box):
         "class A:\n  def __init__(self, x): self.x = x\n  def get(self): return self.x\n"
         "  def __eq__(self, other): return True\n  def __lt__(self, other): return True\ndef twice(a): return 2 * a.x\n"
     )
-    code = "a = A(3)\nassert a.get() == 3\nassert twice(a) == 6\nassert a == a\nassert A(1) == A(1)\nassert a == 3\nassert a < 4"
+    code = "a = A(3)\nassert a.get() == 3\nassert twice(a) == 6\nassert a == a\n"
+    code += "assert A(1) == A(1)\nassert a == 3\nassert a < 4"
     run = check(box, program, code, ("A", "twice"))
     assert passed(run) == {2: True, 3: True, 4: True, 5: False, 6: False, 7: False}
 
@@ -121,8 +122,8 @@ def test_forged_messages_decide_nothing(box):
     """A program that writes to every descriptor it has can only say what it might have returned."""
     forged = '{"passed": 0}\\n{"passed": 1}\\n{"end": "finished", "error": ""}\\n'
     program = (
-        f"import os\ndef f(a):\n  for fd in range(3, 64):\n    try: os.write(fd, b'{forged}')\n    except OSError: pass\n"
-        "  return 0\n"
+        f"import os\ndef f(a):\n  for fd in range(3, 64):\n    try: os.write(fd, b'{forged}')\n"
+        "    except OSError: pass\n  return 0\n"
     )
     run = check(box, program, "assert f(1) == 6\nassert f(2) == 6")
     assert not any(passed(run).values())
@@ -133,13 +134,15 @@ def test_what_is_wanted_is_not_in_the_programs_process(box):
     """The program searches its memory for the number that its test code holds, and does not find it."""
     word = "wanted" + "8264"
     program = (
-        "import ctypes, gc, os\ndef f(digits):\n  mark, seen, pages = b'wan' + b'ted' + digits, 0, 0\n  r, w = os.pipe()\n"
+        "import ctypes, gc, os\ndef f(digits):\n  mark, seen, pages = b'wan' + b'ted' + digits, 0, 0\n"
+        "  r, w = os.pipe()\n"
         "  for base in sorted({id(one) >> 20 for one in gc.get_objects()}):\n"
         "    for page in range(base << 20, base + 1 << 20, 4096):\n"
         "      try: os.write(w, (ctypes.c_char * 4096).from_address(page))\n      except OSError: continue\n"
         "      pages += 1\n      seen += os.read(r, 4096).count(mark)\n  return [seen, pages]\n"
     )
-    code = f"there = {word!r}\na, b = f(b'8264'), f(b'1973')\nassert a[1] > 500\nassert a[0] <= b[0] + 1\nassert f(b'8264') == there"
+    code = f"there = {word!r}\na, b = f(b'8264'), f(b'1973')\n"
+    code += "assert a[1] > 500\nassert a[0] <= b[0] + 1\nassert f(b'8264') == there"
     job = Job(style="assert", program=program, code=code, entries=("f",))
     for _ in range(2):
         run = box.run(job, Limits(seconds=20.0))
@@ -157,7 +160,7 @@ def test_a_suite_that_cannot_be_used_says_nothing_of_the_program(box, code):
 @pytest.mark.skipif(not HUMANEVAL.exists(), reason=f"{HUMANEVAL} is not there: set GRADATIM_DATA to its folder")
 def test_humaneval_is_decided_right(box):
     """All 164 reference programs pass all assertions of HumanEval, and none does whose body is `return None`."""
-    rows = [json.loads(line) for line in gzip.open(HUMANEVAL, "rt", encoding="utf-8")]
+    rows = [json.loads(line) for line in gzip.decompress(HUMANEVAL.read_bytes()).splitlines()]
     assert len(rows) == 164
     for row in rows:
         for body, right in ((row["canonical_solution"], True), ("    return None\n", False)):

@@ -3,6 +3,13 @@
 A `Box` is one sandboxed fork server. It is given a `Job` (a program, and one input for it) and gives back a `Run`: what
 came out, how it ended, and what it used. What is wanted of the program is never part of a job of style `stdio` or
 `call`, so it cannot be found by one; in style `assert` it is in another process than the program's.
+
+Covered, in the tiers `default` and `strict`: the caller's environment; files other than the interpreter's; the network
+and sockets of every kind; other processes, the judge and the fork server among them; processes left behind; memory,
+threads, disk, output and time; state from one program to the next, in files or in memory; early exits and forged
+results. Not covered: bugs of the kernel, what the processor gives away, and, without bubblewrap, which files exist. The
+tier `limits` holds back accidents alone. What an honest program misses: other processes (`multiprocessing`), sockets
+(and so `asyncio`), and packages that are not of the standard library. The why: docs/design/0015-sandbox.md.
 """
 
 from __future__ import annotations

@@ -7,7 +7,9 @@ killed, and the next job finds a new one.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -35,9 +37,14 @@ class ForkServer:
         self.layers = plan.layers
         self._process: subprocess.Popen[bytes] | None = None
         self._errors = -1
+        self._busy = threading.RLock()
 
     def run(self, job: Job, limits: Limits) -> Run:
         """Run the job. Raises `SandboxError`."""
+        with self._busy:
+            return self._run(job, limits)
+
+    def _run(self, job: Job, limits: Limits) -> Run:
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._start()
@@ -57,7 +64,7 @@ class ForkServer:
             raise self._lost("did not answer in time") from error
         except (EOFError, OSError) as error:
             raise self._lost(f"ended by itself {self._said()}".rstrip()) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, OverflowError) as error:
             raise self._lost(f"gave an answer that cannot be read: {error}") from error
         except BaseException:
             # Interrupted between question and answer: the next answer would be another job's.
@@ -65,15 +72,19 @@ class ForkServer:
             raise
 
     def close(self) -> None:
-        """End the box; nothing of it is left."""
+        """End the box; nothing of it is left. Another thread that waits for a job of it gets a `SandboxError` first."""
+        _kill(self._process)
+        with self._busy:
+            self._clear()
+
+    def _clear(self) -> None:
         process, self._process = self._process, None
         if process is not None:
+            _kill(process)
             for pipe in (process.stdin, process.stdout):
                 with suppress(OSError):
                     assert pipe is not None
                     pipe.close()
-            with suppress(OSError):
-                os.killpg(process.pid, 9)
             process.wait()
         if self._errors >= 0:
             os.close(self._errors)
@@ -120,6 +131,13 @@ class ForkServer:
         assert self._process.stdin is not None
         fd = self._process.stdin.fileno()
         wire.send(fd, message, until)
+
+
+def _kill(process: subprocess.Popen[bytes] | None) -> None:
+    """Kill a box; what is below it dies with it. Not one that was waited for: its number may be another's by now."""
+    if process is not None and process.poll() is None:
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 _starters: dict[int, ThreadPoolExecutor] = {}

@@ -87,10 +87,8 @@ def _ending(status: int, cause: str, said: bytes, memory: float, limits: Limits)
     """Return how a process ended, and what there is to say."""
     if cause == "time" or status == -_XCPU:
         return Ending.TIME, f"not done after {limits.seconds:g} s"
-    if cause == "threads":
-        return Ending.EXCEPTION, "more threads than may be"
-    if cause == "files":
-        return Ending.OUTPUT, "more files than may be"
+    if cause in ("threads", "files"):
+        return Ending.EXCEPTION, f"more {cause} than may be"
     if status < 0:
         return _killed(-status, memory, limits)
     if status == 0:

@@ -71,7 +71,6 @@ class Ground:
     """Whether each program gets its own."""
     folders: tuple[str, ...]
     """The private folder of each place."""
-    null: int
     marks: int
     """An unnamed file: `ENTERED` at its place says that a program's process got as far as the program."""
 
@@ -194,9 +193,12 @@ def compiled(text: str, name: str) -> types.CodeType:
 
 def standard_streams() -> None:
     """Make `sys.stdin` and the others for what descriptors 0 to 2 will be: unnamed files, and nothing."""
-    sys.stdin = sys.__stdin__ = open(0, buffering=_BUFFER, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: PTH123, SIM115 - no paths; they stay open
-    sys.stdout = sys.__stdout__ = open(1, "w", _BUFFER, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: PTH123, SIM115 - as above
-    sys.stderr = sys.__stderr__ = open(2, "w", _BUFFER, "utf-8", "backslashreplace", closefd=False)  # type: ignore[misc]  # noqa: PTH123, SIM115 - as above
+    sys.stdin, sys.stdout, sys.stderr = _stream(0, "r"), _stream(1, "w"), _stream(2, "w", "backslashreplace")
+    vars(sys).update(__stdin__=sys.stdin, __stdout__=sys.stdout, __stderr__=sys.stderr)
+
+
+def _stream(fd: int, mode: str, errors: str = "strict") -> Any:
+    return open(fd, mode, _BUFFER, "utf-8", errors, closefd=False)
 
 
 def modules(names: dict[str, Any]) -> dict[str, types.ModuleType]:
@@ -261,7 +263,7 @@ def _exit_status(ground: Ground, error: SystemExit) -> int:
 def _ended(status: int, space: dict[str, Any] | None) -> int:
     """Do what the interpreter does at its end: wait for threads, run exit functions, flush."""
     try:
-        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - there is no other name for it
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - no other name
         atexit._run_exitfuncs()  # noqa: SLF001 - there is no other name for it
     except BaseException:  # noqa: BLE001 - the interpreter prints and goes on
         status = status or FAILED
@@ -282,8 +284,8 @@ def run_call(ground: Ground, texts: tuple[str, str], function: str, arguments: s
     try:
         space = load(ground, texts, "program")
         found = entry(ground, space, function)
-        values = plain.read(arguments)
-        value = found(*values)  # type: ignore[misc]
+        values: Any = plain.read(arguments)
+        value = found(*values)
         text = plain.written(value, limit)
     except plain.NotPlain as error:
         tell(ground, "exception", f"returned {error}, which is no plain data")

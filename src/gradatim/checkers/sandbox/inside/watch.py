@@ -20,8 +20,8 @@ from gradatim.checkers.sandbox.inside import kernel
 OVERLOAD = 10.0
 """The absolute limit, as a multiple of the time limit."""
 _TICK = 0.1
-_MOST_FILES = 10_000
-"""Each takes a kilobyte of the kernel's memory that no limit counts, empty ones too."""
+_FILES = 10_000
+"""Even empty files take memory of the kernel's, and time to remove."""
 _FIRST_SECONDS = 0.05
 """How long the second process may take to end after the first has: which of them ended first is known so exactly."""
 
@@ -106,12 +106,12 @@ class Process:
 class Watch:
     """Processes under one limit of time; when the first of them ends, all do."""
 
-    def __init__(self, processes: list[Process], seconds: float, threads: int, folder: str) -> None:
+    def __init__(self, processes: list[Process], seconds: float, threads: int, work: str = "") -> None:
         self.processes = processes
         self.seconds = seconds
         self.threads = threads
-        self.folder = folder
-        """Where files can be made; empty: nowhere."""
+        self.work = work
+        """The file system of the private folders; its size is limited by itself, the number of its files is here."""
         self.started = processes[0].started
 
     def verdict(self) -> tuple[str, float]:
@@ -127,7 +127,7 @@ class Watch:
             return "time", 0.0
         if any(len(one.tasks()) > self.threads + 1 for one in self.processes):
             return "threads", 0.0
-        if self.folder and files(self.folder) > _MOST_FILES:
+        if self.work and _files(self.work) > _FILES:
             return "files", 0.0
         return "", max(0.002, min(_TICK, left))
 
@@ -155,17 +155,16 @@ class Watch:
         return seen
 
 
+def _files(place: str) -> int:
+    found = os.statvfs(place)
+    return found.f_files - found.f_ffree
+
+
 def ended(process: Process, patience: float) -> bool:
     """Whether a process ends by itself within so many seconds."""
     poll = select.poll()
     poll.register(process.handle, select.POLLIN)
     return bool(poll.poll(patience * 1000))
-
-
-def files(folder: str) -> int:
-    """Return how many files there are in the file system that holds a folder."""
-    state = os.statvfs(folder)
-    return state.f_files - state.f_ffree
 
 
 def kill(pid: int) -> None:

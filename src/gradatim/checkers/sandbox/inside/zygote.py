@@ -8,22 +8,25 @@ When the calling process goes, its pipe ends, and so does this.
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import mmap
 import os
+import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradatim.checkers.sandbox.inside import children, kernel, prelude, program, syscalls, wire
 from gradatim.checkers.sandbox.inside.program import ENTERED, Bounds, Ground
-from gradatim.checkers.sandbox.inside.watch import Process, Seen, Watch, sweep
+from gradatim.checkers.sandbox.inside.watch import Seen, Watch, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _RECURSION = 50_000
 _REPORT = 16384
-_MOST_REMOVED = 1000
-"""Files left behind by a program that are removed one by one; of more, the kernel removes all with the box."""
 
 
 class Server:
@@ -38,7 +41,6 @@ class Server:
         self.report_file = os.memfd_create("report")
         os.ftruncate(self.report_file, _REPORT)
         self.report = mmap.mmap(self.report_file, _REPORT)
-        self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self.marks = os.memfd_create("marks")
         program.standard_streams()
         self.names = prelude.names()
@@ -48,6 +50,7 @@ class Server:
         self.rules = [self.new_rules(place) for place in range(2)] if settings["landlock"] else []
         self.filter = syscalls.Filter() if settings["seccomp"] else None
         self.oom = out_of_memory()
+        self.null = -1
         self.open: list[int] = []
         """The unnamed files of the job at hand."""
 
@@ -76,7 +79,9 @@ class Server:
         for place, folder in enumerate(self.folders):
             if os.stat(folder).st_ctime_ns == self.stamps[place] and not os.listdir(folder):  # noqa: PTH116, PTH208 - fast
                 continue
-            if not emptied(folder):
+            try:
+                empty(folder)
+            except OSError:
                 return False
             self.stamps[place] = os.stat(folder).st_ctime_ns  # noqa: PTH116 - as above
         return True
@@ -96,7 +101,6 @@ class Server:
             processes=self.settings["processes"],
             namespaces=self.settings["namespaces"],
             folders=tuple(self.folders),
-            null=self.null,
             marks=self.marks,
         )
 
@@ -111,6 +115,9 @@ class Server:
                 return
             self.report[:] = bytes(_REPORT)
             os.ftruncate(self.marks, 0)
+            # Anew for each job: what a program sets or locks of an open file stays with it.
+            self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+            self.open.append(self.null)
             bounds = Bounds(**head.pop("limits"))
             given = [self.file(size) for size in head["blobs"]]
             run = self.run_tests if head["style"] == "assert" else self.run_one
@@ -138,7 +145,7 @@ class Server:
             child.start(lambda: children.call(child, head, given, (self.null, out, self.null, value)))
         else:
             child.start(lambda: children.stdio(child, given, (given[2], out, self.null)))
-        seen = self.watch([child.process], bounds).until_end(self.requests)
+        seen = Watch([child.process], bounds.seconds, bounds.threads, self.settings["work"]).until_end(self.requests)
         return self.reply(self.record(seen), [out, value], bounds)
 
     def run_tests(self, ground: Ground, bounds: Bounds, head: dict[str, Any], given: list[int]) -> bool:
@@ -151,12 +158,9 @@ class Server:
         tester.start(lambda: children.testing(tester, head, given, (*ends, asked[1], answered[0], record)))
         for fd in (*asked, *answered):
             os.close(fd)
-        seen = self.watch([tester.process, served.process], bounds).until_end(self.requests)
+        watch = Watch([tester.process, served.process], bounds.seconds, bounds.threads, self.settings["work"])
+        seen = watch.until_end(self.requests)
         return self.reply(self.record(seen), [self.null, record], bounds)
-
-    def watch(self, processes: list[Process], bounds: Bounds) -> Watch:
-        """Return what watches these processes."""
-        return Watch(processes, bounds.seconds, bounds.threads, self.settings["work"])
 
     def reply(self, record: dict[str, Any], files: list[int], bounds: Bounds) -> bool:
         """Send what was seen, and the files; of each no more than may be written and a byte. True: it is the last."""
@@ -193,28 +197,45 @@ class Server:
         }
 
 
-def emptied(folder: str) -> bool:
-    """Remove all that stands in a folder, whatever its names and modes; False where it is too much or too deep."""
-    left, waiting, folders = _MOST_REMOVED, [folder], list[str]()
-    try:
-        while waiting:
-            place = waiting.pop()
-            Path(place).chmod(0o700)
-            with os.scandir(place) as entries:
-                for one in entries:
-                    left -= 1
-                    if left < 0:
-                        return False
-                    if one.is_dir(follow_symlinks=False):
-                        folders.append(one.path)
-                        waiting.append(one.path)
-                    else:
-                        os.unlink(one.path)  # noqa: PTH108 - as it stands in the folder
-        for path in reversed(folders):
-            os.rmdir(path)  # noqa: PTH106 - as above
-    except OSError:
-        return False
-    return True
+def empty(folder: str) -> None:
+    """Remove all that is in a folder, without following a link out of it.
+
+    What is in a folder below is moved up first: a program can make folders deeper than there are descriptors.
+    """
+    Path(folder).chmod(0o700)
+    fresh = (f"{os.urandom(8).hex()}{number}" for number in itertools.count())
+    with Opened(folder) as top:
+        while names := os.listdir(top):  # noqa: PTH208 - of a descriptor
+            for name in names:
+                try:
+                    os.unlink(name, dir_fd=top)
+                except IsADirectoryError:
+                    dissolve(name, top, fresh)
+
+
+def dissolve(name: str, top: int, fresh: Iterator[str]) -> None:
+    """Move all that is in a folder up, and remove it. A folder is no link, so its mode is its own."""
+    os.chmod(name, 0o700, dir_fd=top)
+    with Opened(name, top) as below:
+        for one in os.listdir(below):  # noqa: PTH208 - of a descriptor
+            if stat.S_ISDIR(os.lstat(one, dir_fd=below).st_mode):
+                # Who owns a folder that is closed to him may not move it either.
+                os.chmod(one, 0o700, dir_fd=below)
+            os.rename(one, next(fresh), src_dir_fd=below, dst_dir_fd=top)
+    os.rmdir(name, dir_fd=top)
+
+
+class Opened:
+    """A folder, open while a `with` block runs; never through a link."""
+
+    def __init__(self, name: str, parent: int | None = None) -> None:
+        self.fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+
+    def __enter__(self) -> int:
+        return self.fd
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
 
 
 def out_of_memory() -> int:
