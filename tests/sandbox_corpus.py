@@ -2,11 +2,12 @@
 
 `python tests/sandbox_corpus.py TIER [PROGRAM...]` prints one JSON line per program: also for another user, and with
 another `PATH`, than the tests have. Needs the standard library alone. The corpus lies outside the project: the folder
-`hostile` in `GRADATIM_DATA`.
+`hostile` in `GRADATIM_DATA`; `GRADATIM_HOSTILE` names another, such as our own in `tests/hostile`.
 """
 
 import json
 import os
+import platform
 import socket
 import sys
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from gradatim.checkers.sandbox import Box, Ending, Job, Limits, Run, Tier, open_box
 
 DATA = Path(os.environ.get("GRADATIM_DATA", Path(__file__).parents[2] / "shared" / "data"))
-CORPUS = DATA / "hostile"
+CORPUS = Path(os.environ.get("GRADATIM_HOSTILE", DATA / "hostile"))
 LIMITS = Limits(seconds=1.0, memory_mb=256)
 SLOW = ("m01", "m03", "o05")
 """These are busy for a second before they do what they are there for."""
@@ -29,8 +30,9 @@ VERDICTS = {
 
 
 def index() -> list[dict]:
-    """The corpus, one row per program."""
-    return [json.loads(line) for line in (CORPUS / "index.jsonl").read_text(encoding="utf-8").splitlines()]
+    """The corpus, one row per program; without those that are for another kind of machine."""
+    rows = map(json.loads, (CORPUS / "index.jsonl").read_text(encoding="utf-8").splitlines())
+    return [row for row in rows if row.get("machine", platform.machine()) == platform.machine()]
 
 
 def job(style: str, program: str) -> Job:

@@ -166,7 +166,7 @@ def test_the_private_folder_is_small_and_new_each_time(box):
     if "bubblewrap" not in box.layers:
         pytest.skip("without bubblewrap there is no folder to write")
     write = "import os\nopen('x', 'w').write('y')\nos.mkdir('d')\nopen('d/z', 'w')\n"
-    write += "os.symlink('/', 'l')\nos.mkdir('d/e', 0)\nos.chmod('d', 0)\nos.chmod('.', 0o500)"
+    write += "os.symlink('/', 'l')\nos.mkdir('d/e', 0)\nos.mkdir('c', 0o300)\nopen('c/w', 'w')"
     assert stdio(box, write).ending is Ending.FINISHED
     assert stdio(box, "import os\nprint(os.listdir('.'), oct(os.stat('.').st_mode))").stdout == b"[] 0o40700\n"
     fill = "n = 0\nfor i in range(2000):\n  try:\n    open(str(i), 'wb').write(b'x' * 100_000)\n    n += 1\n"

@@ -29,6 +29,7 @@ _FENCE = re.compile(
     r"(?P<fence>`{3,}+|~{3,}+)(?P<info>[^\n]*+)",
     re.MULTILINE,
 )
+_QUOTE = re.compile(r"\s*+>")
 _WHITE = re.compile(r"\s*+\Z")
 _WORD = re.compile(r"\w")
 _PYTHON = re.compile(r"[{.\s]*(?:py|python|pypy)[\d.]*(?![\w+#-])", re.IGNORECASE)
@@ -128,12 +129,13 @@ def _unindented(text: str, block: _Block) -> str:
 
 
 def _unquoted(line: str, quotes: int) -> str:
+    at = 0
     for _ in range(quotes):
-        bare = line.lstrip()
-        if not bare.startswith(">"):
+        mark = _QUOTE.match(line, at)
+        if mark is None:
             break
-        line = bare[1:]
-    return line
+        at = mark.end()
+    return line[at:]
 
 
 def _indent(line: str) -> int:

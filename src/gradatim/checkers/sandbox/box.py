@@ -54,6 +54,9 @@ class ForkServer:
         try:
             self._send(wire.packed(head, *blobs), until)
             reply, parts = wire.receive(self._out, most, until)
+            if reply["last"]:
+                # A program left more behind than is quickly cleared away.
+                self.close()
             return run_of(job, limits, reply, parts)
         except SandboxError:
             raise

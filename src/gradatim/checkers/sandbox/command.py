@@ -17,6 +17,7 @@ INSIDE = Path(__file__).parent / "inside"
 NOBODY = 65534
 _WORK_MB = 64
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
+_PACKAGES = ("site-packages", "dist-packages")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _START = """\
 import sys, types
@@ -70,10 +71,14 @@ def command(plan: Plan) -> list[str]:
         "work": "/box" if plan.bubblewrap else "",
     }
     if plan.bubblewrap:
-        settings["read"] = ["/py", *_LIBRARIES]
+        settings |= {"read": ["/py", *_LIBRARIES], "list": []}
         python = f"/py/bin/{_executable().name}"
         return [plan.bubblewrap, *_bubblewrap(plan), python, *_arguments("/gradatim", settings)]
-    settings["read"] = [_standard_library(), str(Path(sys.base_prefix) / sys.platlibdir), *_LIBRARIES]
+    # Not the packages that were installed beside the standard library; of their folder, the names alone.
+    library, shared = Path(_standard_library()), Path(sys.base_prefix) / sys.platlibdir
+    inside = [str(one) for one in library.iterdir() if one.name not in _PACKAGES]
+    settings["read"] = [*inside, *map(str, shared.glob("lib*.so*")), *_LIBRARIES]
+    settings["list"] = [str(library)]
     settings["keep_reading"] = os.geteuid() == 0 and not _open_to_all(Path(_standard_library()))
     return [str(_executable()), *_arguments(str(INSIDE), settings)]
 
@@ -158,7 +163,7 @@ def _interpreter() -> list[str]:
     else:
         inside = f"/py/{folder.name}/{library.name}"
         arguments += ["--ro-bind", str(folder), f"/py/{folder.name}"]
-    for name in ("site-packages", "dist-packages"):
+    for name in _PACKAGES:
         if (library / name).is_dir():
             arguments += ["--tmpfs", f"{inside}/{name}", "--remount-ro", f"{inside}/{name}"]
     return arguments

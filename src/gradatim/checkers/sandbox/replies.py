@@ -31,6 +31,8 @@ def printable(text: str, most: int = _TEXT) -> str:
 def run_of(job: Job, limits: Limits, head: dict[str, Any], parts: list[bytes]) -> Run:
     """Return what a program did. Raises `SandboxError` where that is not known."""
     out, value, said = parts
+    if not head["entered"]:
+        raise SandboxError("sandbox_start", "a process of the sandbox ended before the program was begun")
     memory = float(head["resident_kb"]) / 1024
     found: object = None
     assertions: tuple[Assertion, ...] = ()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 globals()["__builtins__"] = dict(vars(builtins))
 
 _NEVER = 70
-"""The exit status of a process that did not get as far as the program."""
+"""The exit status of a process that failed by our fault, as it were; a program may end with it too."""
 
 
 class Child:

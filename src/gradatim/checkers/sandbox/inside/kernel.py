@@ -40,6 +40,8 @@ class Allowed:
 
     read: tuple[str, ...]
     """Folders and files, all below included."""
+    listed: tuple[str, ...]
+    """Folders of which, and of those below, the names alone may be seen."""
     write: tuple[str, ...]
 
 
@@ -78,6 +80,8 @@ def ruleset(allowed: Allowed) -> int:
     rules = _call(_LIBC.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0))
     for path in allowed.read:
         _allow(rules, path, (_READ_FILE | _READ_DIR) & files)
+    for path in allowed.listed:
+        _allow(rules, path, _READ_DIR)
     for path in allowed.write:
         _allow(rules, path, _OWN_FOLDER & files)
     for device in ("null", "zero", "full", "random", "urandom"):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import builtins
 import json
+from collections import Counter
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ globals()["__builtins__"] = dict(vars(builtins))
 
 DEPTH = 100
 _SMALL = 2**63
+_SAME_HASH = 100
+_CONTAINERS = 1_000_000
+"""An empty set takes 200 bytes of memory for eight of text."""
 _TAGS = {tuple: "t", set: "s", frozenset: "z"}
 
 
@@ -122,16 +126,31 @@ def written(value: object, limit: int, handle: Callable[[object], int] | None = 
     return "".join(writer.parts)
 
 
+def _told_apart(items: list[Any]) -> list[Any]:
+    """Return the items, which go into a table. Raises `ValueError` where very many have one hash.
+
+    A program can choose its integers so; to tell half a million of them apart takes half an hour.
+    """
+    if len(items) > _SAME_HASH and max(Counter(map(hash, items)).values()) > _SAME_HASH:
+        raise ValueError("too many items of one hash")
+    return items
+
+
+def _table(pairs: list[Any]) -> dict[Any, Any]:
+    _told_apart([key for key, _ in pairs])
+    return dict(pairs)
+
+
 _FLOATS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 _READ: dict[str, tuple[type, Callable[[Any], object]]] = {
     "i": (str, lambda text: int(text, 16)),
     "f": (str, lambda text: _FLOATS[text]),
     "b": (str, bytes.fromhex),
     "c": (list, lambda pair: complex(*map(float, pair))),
-    "d": (list, lambda pairs: {key: item for key, item in pairs}),  # noqa: C416 - a pair of another length is an error
+    "d": (list, _table),
     "t": (list, tuple),
-    "s": (list, set),
-    "z": (list, frozenset),
+    "s": (list, lambda items: set(_told_apart(items))),
+    "z": (list, lambda items: frozenset(_told_apart(items))),
 }
 
 
@@ -154,6 +173,8 @@ _READER = json.JSONDecoder(object_pairs_hook=lambda pairs: _revived(pairs, None)
 
 def read(text: str, handle: Callable[[int], object] | None = None) -> object:
     """Return the value that the text stands for. Raises `ValueError` for anything that `written` does not write."""
+    if text.count("[") + text.count("{") > _CONTAINERS:
+        raise ValueError("no plain data: too many containers")
     reader = _READER
     if handle is not None:
         reader = json.JSONDecoder(object_pairs_hook=lambda pairs: _revived(pairs, handle))

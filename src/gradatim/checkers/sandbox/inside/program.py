@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 globals()["__builtins__"] = dict(vars(builtins))
 
 NOBODY = 65534
+ENTERED = b"e"
 _BUFFER = 8192
 _LAST = "__prelude__"
 """The last of the names that a namespace begins with."""
@@ -70,6 +71,8 @@ class Ground:
     """Whether each program gets its own."""
     folders: tuple[str, ...]
     """The private folder of each place."""
+    marks: int
+    """An unnamed file: `ENTERED` at its place says that a program's process got as far as the program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +93,14 @@ def enter(ground: Ground, bounds: Bounds, place: int, descriptors: tuple[int, ..
     # First out of the way, then into place: they may overlap.
     high = [os.dup(one) for one in descriptors]
     rules = os.dup(ground.rules[place]) if ground.rules else -1
+    marks = os.dup(ground.marks)
     for target, one in enumerate(high):
         os.dup2(one, target, inheritable=True)
+    os.dup2(marks, count)
+    marks, count = count, count + 1
     if rules >= 0:
         os.dup2(rules, count)
-        rules = count
-        count += 1
+        rules, count = count, count + 1
     os.closerange(count, 1 << 20)
     os.chdir(folder)
     os.umask(0o077)
@@ -111,6 +116,9 @@ def enter(ground: Ground, bounds: Bounds, place: int, descriptors: tuple[int, ..
         os.close(rules)
     if ground.filter is not None:
         kernel.filter_calls(ground.filter.of(os.getpid()))
+    # The last of ours: what fails before this is our fault, what fails after it is the program's.
+    os.pwrite(marks, ENTERED, place)
+    os.close(marks)
 
 
 def _limit(bounds: Bounds, ground: Ground) -> None:

@@ -121,6 +121,8 @@ class Program:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.handles: dict[int, Handle] = {}
+        self.raised: Exception | None = None
+        """The last exception that came from the program."""
 
     def ready(self) -> None:
         """Wait until the program is loaded. Raises `Gone`."""
@@ -151,6 +153,7 @@ class Program:
                 return plain.read(blobs[0].decode("ascii"), self.handle)
         except (ValueError, LookupError, TypeError):
             raise Gone from None
+        self.raised = error
         raise error
 
     def _number(self, value: object) -> int:
@@ -250,7 +253,10 @@ def _ran(recorder: Recorder, program: Program, code: Any, space: dict[str, Any])
         recorder.end("gone")
         return GONE
     except ModuleNotFoundError as error:
-        recorder.end("suite", f"the test code needs a module that is not there: {error}")
+        # The program's own lack is no fault of the suite, whatever it says that it lacks.
+        of_program = error is program.raised
+        why = described(error) if of_program else f"the test code needs a module that is not there: {error}"
+        recorder.end("exception" if of_program else "suite", why)
     except BaseException as error:  # noqa: BLE001 - the boundary to the test code
         recorder.end("exception", described(error))
     else:

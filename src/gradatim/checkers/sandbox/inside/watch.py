@@ -84,6 +84,8 @@ class Process:
 
     def reap(self, cause: str, *, killed: bool) -> Seen:
         """Kill what is left of it, and return how it ended."""
+        # Of a program that is killed with its init, the kernel does not tell init's parent what it used.
+        spent = self.cpu() if self._status >= 0 and killed else 0.0
         kill(self.pid)
         _, status, usage = os.wait4(self.pid, 0)
         os.close(self.handle)
@@ -95,7 +97,7 @@ class Process:
             status=os.waitstatus_to_exitcode(status),
             cause=cause,
             killed=killed,
-            cpu=usage.ru_utime + usage.ru_stime,
+            cpu=max(spent, usage.ru_utime + usage.ru_stime),
             wall=time.monotonic() - self.started,
             resident_kb=usage.ru_maxrss,
         )

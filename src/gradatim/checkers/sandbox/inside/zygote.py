@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradatim.checkers.sandbox.inside import children, kernel, prelude, program, syscalls, wire
-from gradatim.checkers.sandbox.inside.program import Bounds, Ground
+from gradatim.checkers.sandbox.inside.program import ENTERED, Bounds, Ground
 from gradatim.checkers.sandbox.inside.watch import Seen, Watch, sweep
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Server:
         self.report_file = os.memfd_create("report")
         os.ftruncate(self.report_file, _REPORT)
         self.report = mmap.mmap(self.report_file, _REPORT)
+        self.marks = os.memfd_create("marks")
         program.standard_streams()
         self.names = prelude.names()
         if settings["work"]:
@@ -64,18 +65,26 @@ class Server:
     def new_rules(self, place: int) -> int:
         """Return Landlock rules for this place."""
         write = (self.folders[place],) if self.settings["work"] else ()
-        return kernel.ruleset(kernel.Allowed(tuple(self.settings["read"]), write))
+        read, listed = tuple(self.settings["read"]), tuple(self.settings["list"])
+        return kernel.ruleset(kernel.Allowed(read=read, listed=listed, write=write))
 
-    def clean(self, place: int) -> None:
-        """Make the private folder as new, where a program has touched it: any change moves its `ctime`."""
-        if not self.settings["work"] or Path(self.folders[place]).stat().st_ctime_ns == self.stamps[place]:
-            return
-        empty(self.folders[place])
-        Path(self.folders[place]).rmdir()
-        self.new_folder(place)
-        if self.rules:
-            os.close(self.rules[place])
-            self.rules[place] = self.new_rules(place)
+    def clean(self) -> bool:
+        """Empty the private folders; False where that is not done soon, and this server has to be the last to use them.
+
+        Any change moves a folder's `ctime`; a second look, since the clock that it is taken from stands still for
+        milliseconds.
+        """
+        if not self.settings["work"]:
+            return True
+        for place, folder in enumerate(self.folders):
+            if os.stat(folder).st_ctime_ns == self.stamps[place] and not os.listdir(folder):  # noqa: PTH116, PTH208 - fast
+                continue
+            try:
+                empty(folder)
+            except OSError:
+                return False
+            self.stamps[place] = os.stat(folder).st_ctime_ns  # noqa: PTH116 - as above
+        return True
 
     def ground(self) -> Ground:
         """Return what a program's process needs of all this."""
@@ -92,6 +101,7 @@ class Server:
             processes=self.settings["processes"],
             namespaces=self.settings["namespaces"],
             folders=tuple(self.folders),
+            marks=self.marks,
         )
 
     def serve(self) -> None:
@@ -104,19 +114,19 @@ class Server:
             except EOFError:
                 return
             self.report[:] = bytes(_REPORT)
+            os.ftruncate(self.marks, 0)
             # Anew for each job: what a program sets or locks of an open file stays with it.
             self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
             self.open.append(self.null)
             bounds = Bounds(**head.pop("limits"))
             given = [self.file(size) for size in head["blobs"]]
             run = self.run_tests if head["style"] == "assert" else self.run_one
-            run(ground, bounds, head, given)
+            last = run(ground, bounds, head, given)
             for fd in self.open:
                 os.close(fd)
             self.open.clear()
-            sweep()
-            for place in range(2):
-                self.clean(place)
+            if last:
+                return
 
     def file(self, size: int = 0) -> int:
         """Return an unnamed file, filled with so many bytes of the request."""
@@ -127,7 +137,7 @@ class Server:
             os.lseek(fd, 0, os.SEEK_SET)
         return fd
 
-    def run_one(self, ground: Ground, bounds: Bounds, head: dict[str, Any], given: list[int]) -> None:
+    def run_one(self, ground: Ground, bounds: Bounds, head: dict[str, Any], given: list[int]) -> bool:
         """Run a program of style `stdio` or `call`, and reply."""
         out, value = self.file(), self.file()
         child = children.Child(ground, bounds, 0)
@@ -136,9 +146,9 @@ class Server:
         else:
             child.start(lambda: children.stdio(child, given, (given[2], out, self.null)))
         seen = Watch([child.process], bounds.seconds, bounds.threads, self.settings["work"]).until_end(self.requests)
-        self.reply(self.record(seen), [out, value], bounds)
+        return self.reply(self.record(seen), [out, value], bounds)
 
-    def run_tests(self, ground: Ground, bounds: Bounds, head: dict[str, Any], given: list[int]) -> None:
+    def run_tests(self, ground: Ground, bounds: Bounds, head: dict[str, Any], given: list[int]) -> bool:
         """Run test code in one process against a program in another, and reply."""
         record = self.file()
         asked, answered = os.pipe(), os.pipe()
@@ -150,10 +160,12 @@ class Server:
             os.close(fd)
         watch = Watch([tester.process, served.process], bounds.seconds, bounds.threads, self.settings["work"])
         seen = watch.until_end(self.requests)
-        self.reply(self.record(seen), [self.null, record], bounds)
+        return self.reply(self.record(seen), [self.null, record], bounds)
 
-    def reply(self, record: dict[str, Any], files: list[int], bounds: Bounds) -> None:
-        """Send what was seen, and the files; of each no more than may be written and a byte."""
+    def reply(self, record: dict[str, Any], files: list[int], bounds: Bounds) -> bool:
+        """Send what was seen, and the files; of each no more than may be written and a byte. True: it is the last."""
+        sweep()
+        record["last"] = not self.clean()
         limit = bounds.output_kb * 1024 + 1
         sizes = [min(os.fstat(fd).st_size, limit) for fd in files]
         sizes.append(max(0, self.report.find(b"\0")))
@@ -162,6 +174,7 @@ class Server:
             at = 0
             while at < size:
                 at += os.sendfile(self.replies, fd, at, size - at)
+        return bool(record["last"])
 
     def record(self, seen: list[Seen]) -> dict[str, Any]:
         """Return what was seen, for the reply: of the tests' process first, where there is one."""
@@ -169,7 +182,10 @@ class Server:
         if any(one.status == -9 and not one.killed for one in seen):
             count = out_of_memory()
             oom, self.oom = count != self.oom, count
+        marks = os.pread(self.marks, len(seen), 0).ljust(len(seen), b"\0")
         return {
+            # A process that was killed may not have come so far, and one that ended by itself has to.
+            "entered": all(one.killed or marks[at : at + 1] == ENTERED for at, one in enumerate(seen)),
             "status": seen[0].status,
             "program": seen[-1].status,
             "killed": seen[-1].killed,

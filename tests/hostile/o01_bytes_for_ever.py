@@ -1,0 +1,5 @@
+# writes its output byte by byte without end
+import os
+
+while True:
+    os.write(1, b"6")

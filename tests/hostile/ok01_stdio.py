@@ -1,0 +1,2 @@
+# control: honest
+print(sum(map(int, input().split())))

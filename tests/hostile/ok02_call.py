@@ -1,0 +1,3 @@
+# control: honest
+def solve(values):
+    return sum(values)
