@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from code_world import needs_sandbox
+from gradatim.checkers.code import values
 from gradatim.checkers.code.extraction import extract
 from gradatim.checkers.sandbox import Ending, Job, Limits, SandboxError, Tier, open_box
 from gradatim.checkers.sandbox.box import ForkServer
 from gradatim.checkers.sandbox.command import Plan, command
 from gradatim.checkers.sandbox.inside import plain
+from gradatim.suite import Suite
 
 LIMITS = Limits(seconds=10.0, memory_mb=256)
 PRIME = 2**61 - 1
@@ -187,3 +189,13 @@ def test_time_is_counted_of_a_program_killed_with_its_namespaces():
         strict.close()
     assert run.ending is Ending.TIME
     assert run.seconds > 0.3
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1e-6])
+def test_a_value_much_larger_than_the_wanted_one_is_compared_in_time(tolerance):
+    """Where the order does not count, six million numbers for fifty are wrong before they are sorted."""
+    suite = Suite(style="call", function="f", unordered=True, tolerance=tolerance)
+    got = [[[[0] * 50 for _ in range(50)] for _ in range(50)] for _ in range(50)]
+    start = time.process_time()
+    assert values.difference(suite, [1] * 50, got) is not None
+    assert time.process_time() - start < 2
