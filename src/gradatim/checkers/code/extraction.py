@@ -51,17 +51,6 @@ class Program:
     """`fence` or `whole`."""
 
 
-@dataclass(slots=True)
-class _Open:
-    """A fence that opens a block."""
-
-    fence: str
-    info: str
-    start: int
-    indent: int
-    quotes: int
-
-
 @dataclass(frozen=True, slots=True)
 class _Block:
     """A complete block that may be a program."""
@@ -100,25 +89,30 @@ def _programs(answer: str) -> list[_Block]:
 
 def _blocks(answer: str) -> Iterator[_Block]:
     """Give the complete blocks whose language is Python or not said, in order."""
-    opened: _Open | None = None
+    opened: re.Match[str] | None = None
+    fence = info = ""
     for match in _FENCE.finditer(answer):
-        fence, info = match["fence"], match["info"].strip(_INVISIBLE)
+        mark, said = match["fence"], match["info"].strip(_INVISIBLE)
         if opened is not None:
-            if fence[0] != opened.fence[0] or len(fence) < len(opened.fence):
+            if mark[0] != fence[0] or len(mark) < len(fence):
                 continue
-            if not info and not match["mark"]:
-                labelled = bool(_PYTHON.match(opened.info))
-                if labelled or not opened.info:
-                    yield _Block(opened.start, max(opened.start, match.start()), opened.indent, opened.quotes, labelled)
+            if not said and not match["mark"]:
+                labelled = bool(_PYTHON.match(info))
+                if labelled or not info:
+                    yield _block(opened, match, labelled=labelled)
                 opened = None
                 continue
-            if not _WORD.match(info):
+            if not _WORD.match(said):
                 continue
-        if fence[0] == "`" and "`" in info:
+        if mark[0] == "`" and "`" in said:
             continue  # inline code that stands at the beginning of a line
-        lead = match["lead"].translate(_NO_WIDTH)
-        indent = len(lead[lead.rfind(">") + 1 :].expandtabs(4))
-        opened = _Open(fence, info, min(match.end() + 1, len(answer)), indent, lead.count(">"))
+        opened, fence, info = match, mark, said
+
+
+def _block(opened: re.Match[str], closed: re.Match[str], *, labelled: bool) -> _Block:
+    lead = opened["lead"].translate(_NO_WIDTH)
+    indent = len(lead[lead.rfind(">") + 1 :].expandtabs(4))
+    return _Block(opened.end() + 1, closed.start(), indent, lead.count(">"), labelled)
 
 
 def _empty(answer: str, block: _Block) -> bool:
