@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gradatim.checkers.choice import find_letter
 from gradatim.checkers.extract import extract
-from gradatim.checkers.normalise import normalise
+from gradatim.checkers.math.normalise import normalise
 
 CASES = json.loads((Path(__file__).parent / "cases" / "extract.json").read_text(encoding="utf-8"))
 MEGABYTE = 1_000_000

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradatim.checkers import Item
-from gradatim.checkers.compare import compare
-from gradatim.checkers.exact import Same
 from gradatim.checkers.math import MathChecker
-from gradatim.checkers.normalise import normalise
+from gradatim.checkers.math.compare import compare
+from gradatim.checkers.math.exact import Same
+from gradatim.checkers.math.normalise import normalise
 from gradatim.types import Outcome
 
 CASES = json.loads((Path(__file__).parent / "cases" / "math.json").read_text(encoding="utf-8"))

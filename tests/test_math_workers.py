@@ -167,7 +167,7 @@ def test_a_worker_that_cannot_start_is_a_fault(monkeypatch):
 
 def test_an_exception_for_one_item_is_its_fault(monkeypatch):
     """An exception in our own code over one item is that item's fault, and stops no sibling."""
-    import gradatim.checkers.math as module
+    from gradatim.checkers.math import checker as module
 
     def broken(text):
         if text == "13":

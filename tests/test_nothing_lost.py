@@ -16,7 +16,7 @@ def broken(content, reasoned):
 reasoning.split_reasoning = broken
 """
 BROKEN_CHECKER = """
-import gradatim.checkers.math as math
+from gradatim.checkers.math import checker as math
 whole = math.extract
 def broken(answer):
     if sum(map(ord, answer)) % 3 == 0:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 
-from gradatim.checkers import algebra
-from gradatim.checkers.expressions import parse
-from gradatim.checkers.numbers import read_number, same_based, same_integer, same_number, stands_for, strip_unit
+from gradatim.checkers.math import algebra
+from gradatim.checkers.math.expressions import parse
+from gradatim.checkers.math.numbers import read_number, same_based, same_integer, same_number, stands_for, strip_unit
 
 _TEXT_COMMAND = re.compile(r"\\text\s*\{([^{}]*)\}")
 _WORD = re.compile(r"[A-Za-z][A-Za-z' -]*[A-Za-z]")

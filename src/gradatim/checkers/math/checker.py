@@ -11,12 +11,12 @@ from collections import OrderedDict, deque
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from gradatim.checkers.compare import How, compare
-from gradatim.checkers.exact import Same, exact_leaf, tight
 from gradatim.checkers.extract import extract
-from gradatim.checkers.normalise import LONGEST, normalise
-from gradatim.checkers.numbers import same_integer
-from gradatim.checkers.pool import Job, Pool
+from gradatim.checkers.math.compare import How, compare
+from gradatim.checkers.math.exact import Same, exact_leaf, tight
+from gradatim.checkers.math.normalise import LONGEST, normalise
+from gradatim.checkers.math.numbers import same_integer
+from gradatim.checkers.math.pool import Job, Pool
 from gradatim.types import Boundary, Fault, Outcome, Verdict
 
 if TYPE_CHECKING:

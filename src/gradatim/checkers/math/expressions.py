@@ -10,7 +10,7 @@ import math
 import re
 from fractions import Fraction
 
-from gradatim.checkers.algebra import (
+from gradatim.checkers.math.algebra import (
     Ratio,
     Unsure,
     generator,

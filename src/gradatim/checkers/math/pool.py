@@ -144,10 +144,10 @@ class Pool:
                 self._flush(slot)
 
     def _start(self) -> None:
-        root = str(Path(__file__).resolve().parents[2])
+        root = str(Path(__file__).resolve().parents[3])
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             # -P: what lies in the current folder (a `math.py`, say) is not imported.
-            [sys.executable, "-P", "-m", "gradatim.checkers.worker", str(self._deadline), str(self._memory_mb)],
+            [sys.executable, "-P", "-m", "gradatim.checkers.math.worker", str(self._deadline), str(self._memory_mb)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -239,7 +239,7 @@ class Pool:
     def _failed_start(self) -> None:
         self._failed_starts += 1
         if self._failed_starts >= 3:
-            command = f"{sys.executable} -m gradatim.checkers.worker {self._deadline} {self._memory_mb}"
+            command = f"{sys.executable} -m gradatim.checkers.math.worker {self._deadline} {self._memory_mb}"
             for job in self._waiting:
                 _fail(job, "worker_start", f"the process for symbolic work does not start; see what `{command}` says")
             self._waiting.clear()

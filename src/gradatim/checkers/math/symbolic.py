@@ -18,9 +18,9 @@ from math_verify.grader import should_treat_as_complex, sympy_symbolic_eq, verif
 from sympy import Basic, E, Eq, Expr, Float, I, Integer, MatrixBase, N, Rational, Symbol, pi, preorder_traversal, solve
 from sympy.core.relational import Relational
 
-from gradatim.checkers.compare import How, compare
-from gradatim.checkers.exact import Found, Same, exact_leaf
-from gradatim.checkers.numbers import read_number, stands_for, strip_unit
+from gradatim.checkers.math.compare import How, compare
+from gradatim.checkers.math.exact import Found, Same, exact_leaf
+from gradatim.checkers.math.numbers import read_number, stands_for, strip_unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

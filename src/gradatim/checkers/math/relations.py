@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradatim.checkers import algebra
-from gradatim.checkers.exact import UNKNOWN, Found, Same
-from gradatim.checkers.expressions import parse
-from gradatim.checkers.shapes import Relation, is_name
+from gradatim.checkers.math import algebra
+from gradatim.checkers.math.exact import UNKNOWN, Found, Same
+from gradatim.checkers.math.expressions import parse
+from gradatim.checkers.math.shapes import Relation, is_name
 
 if TYPE_CHECKING:
     from fractions import Fraction

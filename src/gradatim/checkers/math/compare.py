@@ -14,17 +14,17 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gradatim.checkers import algebra
-from gradatim.checkers.exact import NOTHING, UNKNOWN, Found, Same, exact_leaf, is_value, tight
-from gradatim.checkers.expressions import parse
-from gradatim.checkers.numbers import comma_as_point, read_number, same_integer, same_number
-from gradatim.checkers.relations import same_relation, value
-from gradatim.checkers.shapes import Items, Matrix, Relation, Union, expand_signs, is_name, read
+from gradatim.checkers.math import algebra
+from gradatim.checkers.math.exact import NOTHING, UNKNOWN, Found, Same, exact_leaf, is_value, tight
+from gradatim.checkers.math.expressions import parse
+from gradatim.checkers.math.numbers import comma_as_point, read_number, same_integer, same_number
+from gradatim.checkers.math.relations import same_relation, value
+from gradatim.checkers.math.shapes import Items, Matrix, Relation, Union, expand_signs, is_name, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gradatim.checkers.shapes import Shape
+    from gradatim.checkers.math.shapes import Shape
 
 _DEEPEST = 6
 _MOST_ITEMS = 64

@@ -1,4 +1,4 @@
-"""The process that does symbolic work: `python -m gradatim.checkers.worker SECONDS MEGABYTES`.
+"""The process that does symbolic work: `python -m gradatim.checkers.math.worker SECONDS MEGABYTES`.
 
 It imports sympy once, stays single-threaded, and forks a child that answers requests; when the child dies it forks the
 next (4 ms, where a fresh import takes 0.7 s). The kernel kills the child at its deadline: `setitimer` with the default
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gradatim.checkers.exact import Found
+    from gradatim.checkers.math.exact import Found
 
 _JOBS_PER_CHILD = 1000
 """sympy caches every expression it has seen; a fork of the warm process starts without them."""
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     replies = os.dup(1)
     os.dup2(2, 1)
 
-    from gradatim.checkers.symbolic import Unparsable, decide  # noqa: PLC0415 - after the limits, once per machine process
+    from gradatim.checkers.math.symbolic import Unparsable, decide  # noqa: PLC0415 - after the limits, once per machine process
 
     decide(r"\sin(x)^2", r"1-\cos(x)^2")
     lost = 0
