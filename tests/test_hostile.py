@@ -20,8 +20,9 @@ from gradatim.checkers import Item
 from gradatim.checkers.code import CodeChecker, Rules
 from gradatim.checkers.sandbox import Limits, Tier, open_box
 from gradatim.suite import Case, Suite
-from test_sandbox_hostile import CONFINED, SCRIPT, as_nobody, available, check, environment
+from test_sandbox_hostile import CONFINED, SCRIPT, as_nobody, available, check, environment, home
 
+__all__ = ["home"]
 OWN = Path(__file__).parent / "hostile"
 pytestmark = [needs_sandbox, pytest.mark.timeout(600)]
 QUICK = ("e01", "e03", "f01", "f04", "f13", "a01", "a05", "a10", "a12", "k01", "k03", "k05", "d03", "d08", "ok02")
@@ -45,34 +46,33 @@ def test_the_index_names_every_program():
 
 
 @pytest.mark.parametrize("tier", [Tier.DEFAULT, Tier.STRICT])
-def test_the_sharpest_are_held(tier, tmp_path):
+def test_the_sharpest_are_held(tier, home):
     """Programs that look for what is wanted, forge results and leave traps behind end as their index says."""
     available(tier)
-    check([sys.executable, SCRIPT, tier, *QUICK], own(tmp_path / "home", os.environ["PATH"]), CONFINED, set())
+    check([sys.executable, SCRIPT, tier, *QUICK], own(home, os.environ["PATH"]), CONFINED, set())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tier", [Tier.DEFAULT, Tier.STRICT])
-def test_all_of_our_own_are_held(tier, tmp_path):
+def test_all_of_our_own_are_held(tier, home):
     """All end as their index says, with bubblewrap around them."""
     available(tier)
-    check([sys.executable, SCRIPT, tier], own(tmp_path / "home", os.environ["PATH"]), CONFINED, set())
+    check([sys.executable, SCRIPT, tier], own(home, os.environ["PATH"]), CONFINED, set())
 
 
 @pytest.mark.slow
-def test_all_of_our_own_are_held_without_bubblewrap(tmp_path):
+def test_all_of_our_own_are_held_without_bubblewrap(home):
     """All end as their index says where there is no bubblewrap, too."""
-    check([sys.executable, SCRIPT, Tier.DEFAULT], own(tmp_path / "home", "/nowhere"), CONFINED, {"bubblewrap"})
+    check([sys.executable, SCRIPT, Tier.DEFAULT], own(home, "/nowhere"), CONFINED, {"bubblewrap"})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("tier", "bubblewrap"), [(Tier.DEFAULT, True), (Tier.STRICT, True), (Tier.DEFAULT, False)], ids=str
 )
-def test_all_of_our_own_are_held_as_an_ordinary_user(tier, bubblewrap, tmp_path):
+def test_all_of_our_own_are_held_as_an_ordinary_user(tier, bubblewrap, home):
     """All end as their index says when programs run as the user who runs the judge."""
     command = as_nobody()
-    home = tmp_path / "home"
     if bubblewrap:
         available(tier)
     given = own(home, os.environ["PATH"] if bubblewrap else "/nowhere")
