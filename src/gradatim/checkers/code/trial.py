@@ -7,7 +7,7 @@ What is wanted stays here; a job has the program and one input. Rules that are o
   by the clock as well. On a slower machine the limit is raised by as much and the case runs again, after the programs
   that had less time; twice at most, then the item is a fault.
 * After three cases that took too long the rest are counted as failed, and so are those beyond the time of all tests.
-* An assertion is a test; test code without any is one test.
+* An assertion is a test; test code without any is one test. Test code that cannot be used decides nothing.
 """
 
 from __future__ import annotations
@@ -114,6 +114,8 @@ class Trial:
             self._try_again(max(bench.slowness().wall, _TOLERATED), error.message)
             return None
         self.spent += max(run.seconds, run.wall)
+        if run.ending is Ending.SUITE:
+            return unreadable(run.error)
         if self._doubted(bench, run, limits):
             return None
         self._take(run, limits)
@@ -256,6 +258,12 @@ class Trial:
             total=self._total,
             detail=msgspec.json.encode(detail).decode(),
         )
+
+
+def unreadable(why: str) -> Verdict:
+    """Return the verdict that a suite of tests cannot be used."""
+    detail = msgspec.json.encode({"failed": {"test": 1, "error": shown(why)}}).decode()
+    return Verdict(outcome=Outcome.UNDECIDED, reason="suite_unreadable", detail=detail)
 
 
 def _told(assertion: str, message: str) -> dict[str, str]:
