@@ -160,6 +160,18 @@ def test_tests_that_cannot_be_read_decide_nothing(checker, tests):
     assert (verdict.outcome, verdict.reason, verdict.passed) == (Outcome.UNDECIDED, "suite_unreadable", None)
 
 
+@pytest.mark.parametrize(
+    "code", ["assert f([1, 2]) ==", "f([1, 2])", "import not_there\nassert f([]) == []", "if f:\n    pass"]
+)
+def test_test_code_that_tests_nothing_decides_nothing(checker, code):
+    """Test code that does not compile, asserts nothing, or lacks a module of its own says nothing of the program."""
+    suite = Suite(style="assert", code=code, entries=("f",)).encoded()
+    for program in ("def f(a):\n    return a[::-1]", "def f(a):\n    return None"):
+        found = judged(checker, [program], suite)[0]
+        assert (found.outcome, found.reason) == (Outcome.UNDECIDED, "suite_unreadable")
+        assert json.loads(found.detail)["failed"]["error"]
+
+
 def test_an_answer_without_a_program_is_wrong(checker):
     """No complete block is the model's failure, and no test was run."""
     answers = ["It is 3.", "```python\nprint(3)", "```text\n3\n```", ""]
