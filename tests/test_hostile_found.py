@@ -199,3 +199,13 @@ def test_a_value_much_larger_than_the_wanted_one_is_compared_in_time(tolerance):
     start = time.process_time()
     assert values.difference(suite, [1] * 50, got) is not None
     assert time.process_time() - start < 2
+
+
+@needs_sandbox
+@pytest.mark.parametrize("error", ["StopIteration", "StopAsyncIteration", "type('S', (StopIteration,), {})"])
+def test_a_program_cannot_end_the_cases_of_its_tests(box, error):
+    """A program that raises `StopIteration` does not end the iteration over cases that test code is in."""
+    code = "cases = [(1, 2), (3, 4)]\nassert all(map(lambda case: f(case[0]) == case[1], cases))\n"
+    program = f"def f(x):\n    raise {error}"
+    run = box.run(Job(style="assert", program=program, code=code, entries=("f",)), LIMITS)
+    assert [one.passed for one in run.assertions] == [False]
