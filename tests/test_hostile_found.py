@@ -3,6 +3,7 @@
 import os
 import random
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -149,7 +150,7 @@ def test_a_box_with_more_left_in_it_than_can_be_cleared_is_replaced(box):
 @needs_sandbox
 def test_files_of_the_user_keep_their_mode_and_times(bare):
     """Without bubblewrap, a program that runs as the owner of a file changes neither its mode nor its times."""
-    victim = Path(f"/tmp/gradatim-victim-{os.getpid()}")
+    victim = Path(tempfile.gettempdir()) / f"gradatim-victim-{os.getpid()}"
     victim.write_text("kept", encoding="utf-8")
     try:
         if os.geteuid() == 0:
