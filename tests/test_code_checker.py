@@ -152,11 +152,14 @@ def test_a_method_of_solution_is_called_too(checker):
         Suite(style="stdio").encoded(),
         Suite(style="call", cases=(Case(input=[1], output=1),)).encoded(),
         Suite(style="assert").encoded(),
+        Suite(style="assert", code="assert f(1) ==", entries=("f",)).encoded(),
+        Suite(style="assert", code="import nothing_of_that_name\nassert f(1) == 1", entries=("f",)).encoded(),
+        Suite(style="assert", code="assert f(1) == 1", entries=("f",), setup="1 / 0").encoded(),
     ],
 )
 def test_tests_that_cannot_be_read_decide_nothing(checker, tests):
     """A suite that is none, or has no test, leaves the answer undecided."""
-    verdict = judged(checker, [SUM], tests)[0]
+    verdict = judged(checker, ["def f(a): return a"], tests)[0]
     assert (verdict.outcome, verdict.reason, verdict.passed) == (Outcome.UNDECIDED, "suite_unreadable", None)
 
 

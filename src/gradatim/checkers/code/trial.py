@@ -7,7 +7,7 @@ What is wanted stays here; a job has the program and one input. Rules that are o
   by the clock as well. On a slower machine the limit is raised by as much and the case runs again, after the programs
   that had less time; twice at most, then the item is a fault.
 * After three cases that took too long the rest are counted as failed, and so are those beyond the time of all tests.
-* An assertion is a test; test code without any is one test.
+* An assertion is a test; test code without any is one test. Test code that cannot be used decides nothing.
 """
 
 from __future__ import annotations
