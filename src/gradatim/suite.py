@@ -56,13 +56,18 @@ class Suite(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The question's own memory limit; None: the setting's."""
 
     def encoded(self) -> str:
-        """Return the JSON that the library keeps."""
-        return msgspec.json.encode(self, order="deterministic").decode()
+        """Return the JSON that the library keeps: the same text for the same tests, however they were written."""
+        named = {name: getattr(self, name) for name in self.__struct_fields__}
+        said = {name: value for name, value in named.items() if value != getattr(_NOTHING, name) or name == "style"}
+        return msgspec.json.encode(said, order="deterministic").decode()
 
     def reference(self) -> str:
         """Return the word that stands for these tests where math has a reference answer: `stdio:12:2f7k...`."""
         count = len(self.cases) or 1
         return f"{self.style}:{count}:{content_id(self.encoded())}"
+
+
+_NOTHING = Suite(style="stdio")
 
 
 def decoded(text: str) -> Suite:

@@ -114,12 +114,15 @@ class Trial:
             self._try_again(max(bench.slowness().wall, _TOLERATED), error.message)
             return None
         self.spent += max(run.seconds, run.wall)
-        if run.ending is Ending.SUITE:
-            return unreadable(run.error)
+        if run.ending is Ending.SUITE or (run.ending is Ending.FINISHED and self._lacks_assertions(run)):
+            return unreadable(run.error or "the test code asserts nothing")
         if self._doubted(bench, run, limits):
             return None
         self._take(run, limits)
         return self._verdict(bench) if self._over(bench) else None
+
+    def _lacks_assertions(self, run: Run) -> bool:
+        return self._suite.style == "assert" and not run.assertions
 
     def _job(self) -> Job:
         suite, program = self._suite, self._program.text
@@ -186,9 +189,7 @@ class Trial:
     def _take_assertions(self, run: Run) -> None:
         finished = run.ending is Ending.FINISHED
         if not run.assertions:
-            self._passed = int(finished)
-            if not finished:
-                self._failure = Failure(reason=_REASONS[run.ending], test=1, error=run.error)
+            self._failure = Failure(reason=_REASONS[run.ending], test=1, error=run.error)
             return
         self._total = len(run.assertions)
         self._passed = sum(one.passed for one in run.assertions)
@@ -261,7 +262,7 @@ class Trial:
 
 
 def unreadable(why: str) -> Verdict:
-    """Return the verdict that a suite of tests cannot be used."""
+    """Return the verdict of a question whose suite says nothing of any program."""
     detail = msgspec.json.encode({"failed": {"test": 1, "error": printable(why)}}).decode()
     return Verdict(outcome=Outcome.UNDECIDED, reason="suite_unreadable", detail=detail)
 
