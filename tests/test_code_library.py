@@ -75,6 +75,8 @@ def test_a_verdict_comes_back_whole_and_counting_reads_no_program(tmp_path):
 def test_absorbing_takes_programs_and_details_along(tmp_path):
     """A copy's verdicts on programs come into the library with tests passed, program and detail."""
     with code_library(tmp_path, 3) as library:
+        for version in ("1", "2"):
+            verdicts.ensure_checker(library, "code", version)
         absorbing.copy(library, tmp_path / "copy.db")
         with gr.Library(tmp_path / "copy.db", write=True) as copy:
             setting = ensure_setting(copy, Role.EVAL, "trained", sampling_text(Sampling()))
@@ -90,6 +92,9 @@ def test_absorbing_takes_programs_and_details_along(tmp_path):
             assert gr.verify(copy).outcomes == {"wrong": 3}
             absorbing.absorb(library, copy, "trained")
             sql = "SELECT question, model, outcome, answer, passed, total, detail FROM verdicts ORDER BY question"
+            assert library.all(sql) == copy.all(sql)
+            # What an earlier version judged is not to be judged again.
+            sql = "SELECT version, round FROM checker ORDER BY pk"
             assert library.all(sql) == copy.all(sql)
         assert library.all("SELECT DISTINCT passed, total FROM verdicts") == [(4, TESTS)]
 
