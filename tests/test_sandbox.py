@@ -246,6 +246,24 @@ def with_source():
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
 
 
+def test_what_a_program_waits_for_a_core_is_known():
+    """Of two busy programs on one core each waits while the other runs, and its run says how long."""
+    text = (
+        "import os, threading\nfrom gradatim.checkers.sandbox import *\n"
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "job = Job(style='stdio', program='import time\\nwhile time.process_time() < 0.3: pass')\n"
+        "boxes = [open_box(Tier.DEFAULT) for _ in range(2)]\nruns = []\n"
+        "use = lambda box: runs.append(box.run(job, Limits(seconds=20.0)))\n"
+        "threads = [threading.Thread(target=use, args=(box,)) for box in boxes]\n"
+        "[one.start() for one in threads]\n[one.join() for one in threads]\n"
+        "print(*(f'{run.ending} {run.waited} {run.wall - run.seconds}' for run in runs))"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=with_source(), check=True)
+    first, waited, idle, *_ = done.stdout.split()
+    assert first == "finished"
+    assert 0.05 < float(waited) <= float(idle) + 0.01
+
+
 def test_a_box_outlives_the_thread_that_opened_it():
     """A box that a thread opened serves others after that thread's end, without being started again."""
     found = []

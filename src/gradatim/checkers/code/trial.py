@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gradatim.checkers.code import outputs, values
-from gradatim.checkers.code.shown import shown
 from gradatim.checkers.sandbox import Ending, Job, SandboxError
+from gradatim.checkers.sandbox.replies import printable
 from gradatim.types import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Failure:
     def described(self) -> dict[str, object]:
         """Return what the verdict says of it, in short texts."""
         texts = {"input": self.input, "expected": self.expected, "got": self.got, "error": self.error or None}
-        shorts = {name: shown(text) for name, text in texts.items() if text is not None}
+        shorts = {name: printable(str(text)) for name, text in texts.items() if text is not None}
         return {"test": self.test, **shorts}
 
 
@@ -173,7 +173,7 @@ class Trial:
         """Count a case, and go on to the next."""
         late = limits.seconds / self._scale if run.ending is Ending.TIME else 0.0
         self._cpu += late or run.seconds
-        self._clock += late or run.wall
+        self._clock += late or max(0.0, run.wall - run.waited)
         self._most["seconds"] = max(self._most["seconds"], run.seconds)
         self._most["memory_mb"] = max(self._most["memory_mb"], run.memory_mb)
         self._timeouts += run.ending is Ending.TIME
@@ -263,7 +263,7 @@ class Trial:
 
 def unreadable(why: str) -> Verdict:
     """Return the verdict of a question whose suite says nothing of any program."""
-    detail = msgspec.json.encode({"failed": {"test": 1, "error": shown(why)}}).decode()
+    detail = msgspec.json.encode({"failed": {"test": 1, "error": printable(why)}}).decode()
     return Verdict(outcome=Outcome.UNDECIDED, reason="suite_unreadable", detail=detail)
 
 

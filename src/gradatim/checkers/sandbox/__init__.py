@@ -121,6 +121,8 @@ class Run:
     seconds: float = 0.0
     """CPU time."""
     wall: float = 0.0
+    waited: float = 0.0
+    """Of the clock's seconds, those in which it was ready and the machine had no core for it."""
     memory_mb: float = 0.0
     """The most memory that it had resident."""
 
