@@ -146,7 +146,8 @@ def field_notes(record: type) -> dict[str, str]:
 def _is_table(hint: object) -> bool:
     """Tell whether a key of the whole file is a table with a section of its own."""
     found = [hint, *typing.get_args(hint)]
-    return any(map(_ours, found)) and not {config.PriceSettings, config.BudgetSettings} & set(found)
+    inline = {config.PriceSettings, config.BudgetSettings, config.CodeSettings}
+    return any(map(_ours, found)) and not inline & set(found)
 
 
 def _ours(kind: object) -> bool:
@@ -165,7 +166,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
         return "*required*"
     factory = field.default_factory
     value = field.default if factory is msgspec.NODEFAULT else factory()
-    if value is None or isinstance(value, config.BudgetSettings):
+    if value is None or isinstance(value, config.BudgetSettings | config.CodeSettings):
         return "–"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

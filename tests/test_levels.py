@@ -6,7 +6,7 @@ import random
 from array import array
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradatim.errors import UsageError
@@ -93,6 +93,7 @@ def test_scores_order_the_never_solved_behind_the_solved(attempts, better, worse
 
 
 @given(st.integers(1, 40), st.booleans())
+@settings(deadline=None)
 def test_reachable_levels_are_those_that_occur(attempts, scored):
     """What is called reachable is exactly what some count and score give."""
     seen = set()

@@ -3,7 +3,7 @@
 import pytest
 
 import gradatim as gr
-from gradatim.checkers.math import MathChecker
+from gradatim.checkers.math import MathChecker, checker
 from gradatim.types import Boundary, Domain, Fault
 from gradatim.work import judging, verifying
 from pools import GRADES, VERDICTS, answer, content, pool_library, question, record_answers, write_rows
@@ -82,7 +82,7 @@ def test_a_version_that_comes_back_judges_anew(tmp_path, library, monkeypatch):
     real = MathChecker.check
     assert gr.verify(library).judged == 12
     with monkeypatch.context() as patched:
-        patched.setattr(MathChecker, "version", "another")
+        patched.setattr(checker, "VERSION", "another")
         patched.setattr(MathChecker, "check", lambda self, items: _all_wrong(real(self, items)))
         assert gr.verify(library).judged == 12
     assert gr.verify(library).judged == 12

@@ -43,6 +43,7 @@ _HOMES = {
         "ModelSettings",
         "AttemptSettings",
         "VerifySettings",
+        "CodeSettings",
         "PrmSettings",
         "CalibrateSettings",
         "GradeSettings",

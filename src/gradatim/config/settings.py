@@ -176,6 +176,7 @@ class VerifySettings(Settings, frozen=True):
     workers: int = 1
     """Processes for symbolic work; what is decided exactly needs none."""
     code: CodeSettings = CodeSettings()
+    """How programs are judged: `[verify.code]`."""
 
 
 class PrmSettings(Settings, frozen=True):
