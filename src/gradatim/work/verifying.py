@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from gradatim.types import Role
 
 _BATCH = 500
+"""Verdicts per transaction, at most."""
+_SECONDS = 2.0
+"""How long a verdict waits for others at most, and progress for its line: programs may take a minute each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,8 @@ def _judge_domain(
     total = verdicts.count_unjudged(library, domain, key, role=role)
     batch: list[tuple[int, Verdict | Fault]] = []
 
+    since = time.monotonic()
+
     def save() -> None:
         with library.transaction() as connection:
             for attempt, result in batch:
@@ -85,8 +90,9 @@ def _judge_domain(
                 reasons[result.reason] += 1
             else:
                 faults[result.reason] += 1
-            if len(batch) >= _BATCH:
+            if len(batch) >= _BATCH or time.monotonic() - since >= _SECONDS:
                 save()
+                since = time.monotonic()
                 progress("verify", Tick(done=outcomes.total(), total=total, faults=faults.total()))
     finally:
         save()
