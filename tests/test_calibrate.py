@@ -136,11 +136,15 @@ def test_what_is_refused(tmp_path):
             gr.grade(library, gr.GradeSettings(cuts="calibration:gone"), prm=Scores(_knowing), model="few")
 
 
-def test_cuts_of_another_prm_are_refused(library):
-    """Cuts belong to the PRM whose scores they part."""
+def test_cuts_of_another_prm_or_model_are_refused(library, tmp_path):
+    """Cuts belong to the model that they are fitted to, and to the PRM whose scores they part."""
     gr.calibrate(library, prm=Scores(_knowing))
+    record_answers(library, tmp_path, "other", lambda n: [n % 2 == 0])
+    gr.verify(library)
+    with pytest.raises(gr.UsageError, match=r"no calibration 'calibration' of other .* calibration \(of m\)"):
+        gr.grade(library, gr.GradeSettings(cuts="calibration:calibration"), prm=Scores(_knowing), model="other")
     with pytest.raises(gr.UsageError, match="another PRM"):
-        gr.grade(library, gr.GradeSettings(cuts="calibration:calibration"), prm=Named(_knowing))
+        gr.grade(library, gr.GradeSettings(cuts="calibration:calibration"), prm=Named(_knowing), model="m")
 
 
 @pytest.mark.parametrize("cuts", ["calibration:", "quintile", "calibrated"])

@@ -45,8 +45,8 @@ def checker():
         ("x =", "syntax_error", 0),
         ("x = 1\x00", "syntax_error", 0),
         ("import no_such_module", "import_missing", 0),
-        ("while True: pass", "time_limit", 0),
-        ("import time\ntime.sleep(60)", "time_limit", 0),
+        pytest.param("while True: pass", "time_limit", 0, marks=pytest.mark.alone),
+        pytest.param("import time\ntime.sleep(60)", "time_limit", 0, marks=pytest.mark.alone),
         ("x = 'a' * (3 << 30)", "memory_limit", 0),
         ("while True: print('x' * 1000000)", "output_limit", 0),
         ("import os\nos.kill(os.getpid(), 15)", "killed", 0),
@@ -110,7 +110,7 @@ def body(program):
         ("def f(xs): return [0] * (1 << 40)", "memory_limit", 0),
         ("def f(xs):\n    import no_such_module", "import_missing", 0),
         ("def f(xs):\n    import os\n    os.kill(os.getpid(), 15)", "killed", 0),
-        ("def f(xs):\n    while True: pass", "time_limit", 0),
+        pytest.param("def f(xs):\n    while True: pass", "time_limit", 0, marks=pytest.mark.alone),
     ],
 )
 def test_the_three_styles_agree(checker, program, reason, passed):
@@ -152,12 +152,27 @@ def test_a_method_of_solution_is_called_too(checker):
         Suite(style="stdio").encoded(),
         Suite(style="call", cases=(Case(input=[1], output=1),)).encoded(),
         Suite(style="assert").encoded(),
+        Suite(style="assert", code="assert f(1) ==", entries=("f",)).encoded(),
+        Suite(style="assert", code="import nothing_of_that_name\nassert f(1) == 1", entries=("f",)).encoded(),
+        Suite(style="assert", code="assert f(1) == 1", entries=("f",), setup="1 / 0").encoded(),
     ],
 )
 def test_tests_that_cannot_be_read_decide_nothing(checker, tests):
     """A suite that is none, or has no test, leaves the answer undecided."""
-    verdict = judged(checker, [SUM], tests)[0]
+    verdict = judged(checker, ["def f(a): return a"], tests)[0]
     assert (verdict.outcome, verdict.reason, verdict.passed) == (Outcome.UNDECIDED, "suite_unreadable", None)
+
+
+@pytest.mark.parametrize(
+    "code", ["assert f([1, 2]) ==", "f([1, 2])", "import not_there\nassert f([]) == []", "if f:\n    pass"]
+)
+def test_test_code_that_tests_nothing_decides_nothing(checker, code):
+    """Test code that does not compile, asserts nothing, or lacks a module of its own says nothing of the program."""
+    suite = Suite(style="assert", code=code, entries=("f",)).encoded()
+    for program in ("def f(a):\n    return a[::-1]", "def f(a):\n    return None"):
+        found = judged(checker, [program], suite)[0]
+        assert (found.outcome, found.reason) == (Outcome.UNDECIDED, "suite_unreadable")
+        assert json.loads(found.detail)["failed"]["error"]
 
 
 def test_an_answer_without_a_program_is_wrong(checker):
@@ -179,6 +194,7 @@ def test_the_first_failure_can_end_it():
         checker.close()
 
 
+@pytest.mark.alone
 def test_time_has_an_end():
     """Three cases that took too long end a program, and so does the time of all its tests; what is left has failed."""
     checker = CodeChecker(quick(seconds=0.4, total_seconds=1.0))
@@ -194,6 +210,7 @@ def test_time_has_an_end():
         checker.close()
 
 
+@pytest.mark.alone
 def test_a_question_has_limits_of_its_own(checker):
     """The question's time and memory come before the settings'."""
     slow = "import time\nwhile time.process_time() < 2.5: pass\nprint(input())"

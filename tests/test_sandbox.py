@@ -246,6 +246,24 @@ def with_source():
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
 
 
+def test_what_a_program_waits_for_a_core_is_known():
+    """Of two busy programs on one core each waits while the other runs, and its run says how long."""
+    text = (
+        "import os, threading\nfrom gradatim.checkers.sandbox import *\n"
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "job = Job(style='stdio', program='import time\\nwhile time.process_time() < 0.3: pass')\n"
+        "boxes = [open_box(Tier.DEFAULT) for _ in range(2)]\nruns = []\n"
+        "use = lambda box: runs.append(box.run(job, Limits(seconds=20.0)))\n"
+        "threads = [threading.Thread(target=use, args=(box,)) for box in boxes]\n"
+        "[one.start() for one in threads]\n[one.join() for one in threads]\n"
+        "print(*(f'{run.ending} {run.waited} {run.wall - run.seconds}' for run in runs))"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=with_source(), check=True)
+    first, waited, idle, *_ = done.stdout.split()
+    assert first == "finished"
+    assert 0.05 < float(waited) <= float(idle) + 0.01
+
+
 def test_a_box_outlives_the_thread_that_opened_it():
     """A box that a thread opened serves others after that thread's end, without being started again."""
     found = []
@@ -351,3 +369,34 @@ def test_shown_texts_are_printable():
     """Control characters, half characters and right-to-left marks are escaped, long texts cut."""
     assert printable("a\x1b\ud800\u202e\nb") == "a\\x1b\\ud800\\u202e\\nb"
     assert len(printable("x" * 1000)) == 400
+
+
+REFUSED = {
+    "socket": 41, "socketpair": 53, "fork": 57, "vfork": 58, "execve": 59, "ptrace": 101, "setuid": 105,
+    "setpriority": 141, "sched_setaffinity": 203, "mount": 165, "unshare": 272, "setns": 308, "memfd_create": 319,
+    "execveat": 322, "process_vm_readv": 310, "userfaultfd": 323, "bpf": 321, "perf_event_open": 298, "keyctl": 250,
+    "shmget": 29, "msgget": 68, "semget": 64, "mq_open": 240, "io_uring_setup": 425, "pidfd_open": 434,
+    "pidfd_send_signal": 424, "tkill": 200, "rt_sigqueueinfo": 129, "timer_create": 222, "personality": 135,
+    "seccomp": 317, "landlock_create_ruleset": 444, "clone with namespaces": 56, "x32 getpid": 0x40000000 + 39,
+    "a call of the future": 900,
+}  # fmt: skip
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are those of x86_64")
+def test_system_calls_that_lead_out_are_refused(box):
+    """Each system call that makes a process or a connection, or reaches another process, is not permitted."""
+    program = (
+        "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        f"for name, number in {REFUSED!r}.items():\n"
+        "  flags = 0x10010000 if 'namespaces' in name else 0\n"
+        "  if libc.syscall(number, ctypes.c_long(flags), 0, 0, 0, 0) != -1 or ctypes.get_errno() != 1:\n"
+        "    print(name, ctypes.get_errno())\n"
+        "import fcntl, os, signal\n"
+        "def attempt(name, action):\n  try: action()\n  except OSError: return\n  print(name)\n"
+        "attempt('kill all', lambda: os.kill(-1, 0))\nattempt('kill parent', lambda: os.kill(os.getppid(), 0))\n"
+        "attempt('owner', lambda: fcntl.fcntl(1, 8, os.getppid()))\n"
+        "attempt('tty', lambda: fcntl.ioctl(1, 0x5412, b'x'))\n"
+        "os.kill(os.getpid(), 0)\nprint('done')\n"
+    )
+    run = stdio(box, program)
+    assert (run.stdout, run.error) == (b"done\n", "")

@@ -76,6 +76,21 @@ def test_again_adds_a_round_and_the_newest_verdict_counts(tmp_path, library, mon
     assert library.value("SELECT sum(correct) FROM grades") == 6
 
 
+def test_a_version_that_comes_back_judges_anew(tmp_path, library, monkeypatch):
+    """Who goes back to earlier limits means those: the newest verdicts are of the version that verify ran last."""
+    record_answers(library, tmp_path, "m", lambda n: [n % 2 == 0])
+    real = MathChecker.check
+    assert gr.verify(library).judged == 12
+    with monkeypatch.context() as patched:
+        patched.setattr(MathChecker, "version", "another")
+        patched.setattr(MathChecker, "check", lambda self, items: _all_wrong(real(self, items)))
+        assert gr.verify(library).judged == 12
+    assert gr.verify(library).judged == 12
+    assert gr.verify(library).judged == 0
+    gr.grade(library, gr.GradeSettings(rule="rate"))
+    assert library.value("SELECT sum(correct) FROM grades") == 6
+
+
 def _all_wrong(results):
     for key, _ in results:
         yield key, gr.Verdict(outcome=gr.Outcome.WRONG, reason="different_number")

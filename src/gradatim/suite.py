@@ -57,19 +57,24 @@ class Suite(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The question's own memory limit; None: the setting's."""
 
     def encoded(self) -> str:
-        """Return the JSON that the library keeps.
+        """Return the JSON that the library keeps: the same text for the same tests, however they were written.
 
         Raises `ValueError` for NaN and Infinity, which JSON does not have: they would come back as None.
         """
         values = (self.tolerance, self.seconds, *(value for case in self.cases for value in (case.input, case.output)))
         if not all(map(_finite, values)):
             raise ValueError("tests with NaN or Infinity cannot be kept: JSON has neither")
-        return msgspec.json.encode(self, order="deterministic").decode()
+        named = {name: getattr(self, name) for name in self.__struct_fields__}
+        said = {name: value for name, value in named.items() if value != getattr(_NOTHING, name) or name == "style"}
+        return msgspec.json.encode(said, order="deterministic").decode()
 
     def reference(self) -> str:
         """Return the word that stands for these tests where math has a reference answer: `stdio:12:2f7k...`."""
         count = len(self.cases) or 1
         return f"{self.style}:{count}:{content_id(self.encoded())}"
+
+
+_NOTHING = Suite(style="stdio")
 
 
 def _finite(value: object) -> bool:

@@ -1,4 +1,4 @@
-# locks files that other programs read, and leaves a million locks on one of its own
+# locks a file that every program reads
 import fcntl, os
 
 library = open(os.__file__)

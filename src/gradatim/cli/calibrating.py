@@ -43,6 +43,7 @@ def calibrate(start: Start, /, out: str | None, shape: str | None, **options: An
     from gradatim.cli.bars import progress_bars
     from gradatim.config import COMMAND_LINE, check, updated
     from gradatim.errors import GradatimError, UsageError
+    from gradatim.formats.write import write_text
 
     if out is not None and Path(out).suffix != ".svg":
         raise UsageError(f"--out {out}: the picture is an SVG; give the file a name that ends in .svg.")
@@ -53,7 +54,7 @@ def calibrate(start: Start, /, out: str | None, shape: str | None, **options: An
         result = pipeline.do_calibrate(library, config, progress)
     lines = list(calibrated(result))
     if out is not None:
-        Path(out).write_text(_picture(result), encoding="utf-8")
+        write_text(Path(out), _picture(result))
         lines.append(f"  drawn in {out}")
     print_result(result, shape, lines)
     if result.faults:

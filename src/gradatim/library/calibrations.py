@@ -56,9 +56,7 @@ class Calibration:
     """One that was kept."""
 
     name: str
-    model: str
     prm: int
-    method: str
     cuts: tuple[float, ...]
 
 
@@ -123,11 +121,14 @@ def write(library: Library, one: NewCalibration) -> None:
         )
 
 
-def find(library: Library, name: str) -> Calibration:
-    """Return the newest calibration of this name. Raises `UsageError` where there is none."""
-    sql = "SELECT name, model, prm, method, cuts FROM calibration WHERE name = ? ORDER BY pk DESC LIMIT 1"
-    for row in library.all(sql, (name,)):
-        return Calibration(name=row[0], model=row[1], prm=row[2], method=row[3], cuts=tuple(json.loads(row[4])))
-    there = [row[0] for row in library.all("SELECT DISTINCT name FROM calibration ORDER BY name")]
-    known = f"There are: {', '.join(there)}." if there else "Make one: gradatim calibrate"
-    raise UsageError(f"There is no calibration {name!r} in {library.path}. {known}")
+def find(library: Library, name: str, model: str) -> Calibration:
+    """Return the model's newest calibration of this name. Raises `UsageError` where there is none."""
+    sql = "SELECT name, prm, cuts FROM calibration WHERE name = ? AND model = ? ORDER BY pk DESC LIMIT 1"
+    for row in library.all(sql, (name, model)):
+        return Calibration(name=row[0], prm=row[1], cuts=tuple(json.loads(row[2])))
+    there = library.all("SELECT DISTINCT name, model FROM calibration ORDER BY name, model")
+    known = f"There are: {', '.join(f'{one} (of {whose})' for one, whose in there)}. " if there else ""
+    raise UsageError(
+        f"There is no calibration {name!r} of {model} in {library.path}. {known}Make one: gradatim calibrate {name} "
+        f"--model {model}"
+    )

@@ -126,27 +126,25 @@ def tests(connection: sqlite3.Connection | Library, pk: int) -> str:
     return next((unpack(row[0]) for row in rows), "")
 
 
-def get(library: Library, pk: int, *, with_tests: bool = False) -> Question:
-    """Return one question with its texts; with its tests where they are asked for."""
-    return next(iter(many(library, [pk], with_tests=with_tests).values()))
+def get(library: Library, pk: int) -> Question:
+    """Return one question with its texts; its tests are read by `tests` alone."""
+    return next(iter(many(library, [pk]).values()))
 
 
-def many(library: Library, pks: Sequence[int], *, with_tests: bool = False) -> dict[int, Question]:
-    """Return these questions by key; at most a page of them at a time, and only a few of them with their tests."""
+def many(library: Library, pks: Sequence[int]) -> dict[int, Question]:
+    """Return these questions by key; at most a page of them at a time."""
     marks = ",".join("?" * len(pks))
-    body = "(SELECT u.body FROM suite u WHERE u.question = q.pk)" if with_tests else "''"
     found = library.all(
-        f"SELECT q.pk, q.id, q.domain, q.reference, q.source, t.prompt, t.solution, t.extra, {body} "
+        "SELECT q.pk, q.id, q.domain, q.reference, q.source, t.prompt, t.solution, t.extra "
         f"FROM question q JOIN question_text t ON t.question = q.pk WHERE q.pk IN ({marks})",
         pks,
     )
-    return {row[0]: _question(row[1:5], row[5:]) for row in found}
+    return {row[0]: _question(*row[1:]) for row in found}
 
 
-def _question(short: Sequence[str], texts: Sequence[str | bytes | None]) -> Question:
-    """Return a question from its short columns (id, domain, reference, source) and its long ones."""
-    id_, domain, reference, source = short
-    prompt, solution, extra, tests_ = texts
+def _question(
+    id_: str, domain: str, reference: str, source: str, prompt: str | bytes, solution: str | bytes, extra: str | bytes
+) -> Question:
     return Question(
         id=id_,
         domain=Domain(domain),
@@ -155,7 +153,6 @@ def _question(short: Sequence[str], texts: Sequence[str | bytes | None]) -> Ques
         prompt=unpack(prompt),
         solution=unpack(solution),
         extra=unpack(extra),
-        tests=unpack(tests_),
     )
 
 

@@ -45,24 +45,20 @@ class Unjudged:
 
 
 def ensure_checker(library: Library, name: str, version: str, *, again: bool = False) -> int:
-    """Return the key of the checker's newest round, or of a new round where the work is to be done again."""
-    sql = "SELECT pk, round FROM checker WHERE name = ? AND version = ? ORDER BY round DESC LIMIT 1"
-    row = next(iter(library.all(sql, (name, version))), None)
-    if row is not None and not again:
-        return int(row[0])
-    round_ = 0 if row is None else row[1] + 1
+    """Return the key of the checker's newest round, or of a new round where the work is to be done again.
+
+    Also where another version has judged since: the newest verdict counts, and it is to be one of this version.
+    """
+    newest = library.all("SELECT pk, version FROM checker WHERE name = ? ORDER BY pk DESC LIMIT 1", (name,))
+    if newest and newest[0][1] == version and not again:
+        return int(newest[0][0])
+    before = library.value("SELECT max(round) FROM checker WHERE name = ? AND version = ?", (name, version))
     with library.transaction() as connection:
         cursor = connection.execute(
-            "INSERT INTO checker (name, version, round) VALUES (?, ?, ?)", (name, version, round_)
+            "INSERT INTO checker (name, version, round) VALUES (?, ?, ?)",
+            (name, version, 0 if before is None else before + 1),
         )
     return int(cursor.lastrowid or 0)
-
-
-def find_checker(library: Library, name: str, version: str) -> int | None:
-    """Return the key of the checker's newest round, if it has judged here before."""
-    sql = "SELECT pk FROM checker WHERE name = ? AND version = ? ORDER BY round DESC LIMIT 1"
-    found = library.value(sql, (name, version))
-    return None if found is None else int(found)
 
 
 def unjudged(library: Library, domain: Domain, checker: int, *, role: Role | None = None) -> Iterator[Unjudged]:

@@ -234,7 +234,7 @@ def _rule(
                 f"{settings.cuts} has cuts for a PRM's scores, and the programs of {setting.model} are graded by the "
                 'share of tests that they passed. Leave the cuts out, or set code_scores = "prm" in [grade].'
             )
-        return PaperRule(cuts=_calibrated(library, settings.cuts, prm_pk))
+        return PaperRule(cuts=_calibrated(library, setting, settings.cuts, prm_pk))
     means = [
         evidence.score
         for _, found in grades.evidence(library, setting, prm_pk)
@@ -252,9 +252,9 @@ def _rule(
         ) from error
 
 
-def _calibrated(library: Library, asked: str, prm_pk: int | None) -> tuple[float, ...]:
-    """Return the cuts of a calibration. Raises `UsageError` where it has none, or they are another PRM's."""
-    one = calibrations.find(library, asked.removeprefix(CALIBRATION))
+def _calibrated(library: Library, setting: Setting, asked: str, prm_pk: int | None) -> tuple[float, ...]:
+    """Return the cuts of the model's calibration. Raises `UsageError` where it has none, or they are another PRM's."""
+    one = calibrations.find(library, asked.removeprefix(CALIBRATION), setting.model)
     if not one.cuts:
         raise UsageError(f"The calibration {one.name!r} found no cuts: its PRM does not tell five levels apart.")
     if prm_pk is not None and one.prm != prm_pk:

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from gradatim.types import Role
 
 _BATCH = 500
-"""Verdicts per transaction, at most."""
 _SECONDS = 2.0
-"""How long a verdict waits for others at most, and progress for its line: programs may take a minute each."""
+"""How long verdicts may wait to be kept and told: some programs take minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +67,7 @@ def _judge_domain(
     outcomes, reasons, faults = Counter[str](), Counter[str](), Counter[str]()
     total = verdicts.count_unjudged(library, domain, key, role=role)
     batch: list[tuple[int, Verdict | Fault]] = []
-
-    since = time.monotonic()
+    saved = time.monotonic()
 
     def save() -> None:
         with library.transaction() as connection:
@@ -90,9 +88,9 @@ def _judge_domain(
                 reasons[result.reason] += 1
             else:
                 faults[result.reason] += 1
-            if len(batch) >= _BATCH or time.monotonic() - since >= _SECONDS:
+            if len(batch) >= _BATCH or time.monotonic() - saved > _SECONDS:
                 save()
-                since = time.monotonic()
+                saved = time.monotonic()
                 progress("verify", Tick(done=outcomes.total(), total=total, faults=faults.total()))
     finally:
         save()

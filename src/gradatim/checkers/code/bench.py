@@ -103,10 +103,16 @@ class Bench:
             box.close()
 
     def _ready(self) -> Box:
-        if self._stopped:
-            raise SandboxError("sandbox_lost", "the checker was closed")
+        self._refuse_stopped()
         if self._box is None:
             self._box = self._open()
+            # Whoever stopped it meanwhile found no box to end.
+            self._refuse_stopped()
             # What it takes now is remembered: it is what later doubts are measured by.
             self._gauge.slowness(self._box, _AT_OPENING)
         return self._box
+
+    def _refuse_stopped(self) -> None:
+        if self._stopped:
+            self.close()
+            raise SandboxError("sandbox_lost", "the checker was closed")

@@ -12,13 +12,10 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
-
 from gradatim.checkers.code.extraction import Program, extract
 from gradatim.checkers.code.rules import Rules
 from gradatim.checkers.code.schedule import Schedule, Ticket
-from gradatim.checkers.code.shown import shown
-from gradatim.checkers.code.trial import Trial
+from gradatim.checkers.code.trial import Trial, unreadable
 from gradatim.checkers.sandbox import open_box
 from gradatim.errors import GradatimError
 from gradatim.suite import Suite, decoded
@@ -151,10 +148,10 @@ class CodeChecker:
             try:
                 suite = decoded(text)
             except (ValueError, RecursionError) as error:
-                return _unreadable(str(error))
+                return unreadable(str(error))
             empty = not suite.code.strip() if suite.style == "assert" else not suite.cases
             if empty or (suite.style == "call" and not suite.function):
-                return _unreadable("there is no test in it" if empty else "it does not name the function")
+                return unreadable("there is no test in it" if empty else "it does not name the function")
             self._suites[text] = suite
             self._kept += len(text)
             while self._kept > _SUITES_KEPT and len(self._suites) > 1:
@@ -214,8 +211,3 @@ def _taken(done: SimpleQueue[Ticket]) -> tuple[Ticket, Verdict | Fault]:
         raise ticket.result
     assert ticket.result is not None
     return ticket, ticket.result
-
-
-def _unreadable(why: str) -> Verdict:
-    detail = msgspec.json.encode({"failed": {"test": 1, "error": shown(why)}}).decode()
-    return Verdict(outcome=Outcome.UNDECIDED, reason="suite_unreadable", detail=detail)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -77,9 +78,9 @@ class Schedule:
             # A daemon: a caller that died without closing is not kept from ending.
             bench = Bench(self._open_box, self._gauge, self._pulse)
             thread = threading.Thread(target=self._serve, args=(bench,), name="gradatim-code", daemon=True)
-            self._threads[thread] = bench
             self._pulse.start()
             thread.start()
+            self._threads[thread] = bench
 
     def cancel(self, tickets: set[Ticket]) -> None:
         """Forget work; a case that is being run ends by itself, and nobody hears of it."""
@@ -95,8 +96,10 @@ class Schedule:
             self._closing = True
             self._waiting.clear()
             self._changed.notify_all()
+        until = time.monotonic() + _GRACE_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
         for thread, bench in self._threads.items():
-            thread.join(_GRACE_SECONDS)
             if thread.is_alive():
                 bench.stop()
         for thread in self._threads:

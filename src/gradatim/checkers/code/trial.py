@@ -7,7 +7,7 @@ What is wanted stays here; a job has the program and one input. Rules that are o
   by the clock as well. On a slower machine the limit is raised by as much and the case runs again, after the programs
   that had less time; twice at most, then the item is a fault.
 * After three cases that took too long the rest are counted as failed, and so are those beyond the time of all tests.
-* An assertion is a test; test code without any is one test.
+* An assertion is a test; test code without any is one test. Test code that cannot be used decides nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gradatim.checkers.code import outputs, values
-from gradatim.checkers.code.shown import shown
 from gradatim.checkers.sandbox import Ending, Job, SandboxError
+from gradatim.checkers.sandbox.replies import printable
 from gradatim.types import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Failure:
     def described(self) -> dict[str, object]:
         """Return what the verdict says of it, in short texts."""
         texts = {"input": self.input, "expected": self.expected, "got": self.got, "error": self.error or None}
-        shorts = {name: shown(text) for name, text in texts.items() if text is not None}
+        shorts = {name: printable(str(text)) for name, text in texts.items() if text is not None}
         return {"test": self.test, **shorts}
 
 
@@ -114,10 +114,15 @@ class Trial:
             self._try_again(max(bench.slowness().wall, _TOLERATED), error.message)
             return None
         self.spent += max(run.seconds, run.wall)
+        if run.ending is Ending.SUITE or (run.ending is Ending.FINISHED and self._lacks_assertions(run)):
+            return unreadable(run.error or "the test code asserts nothing")
         if self._doubted(bench, run, limits):
             return None
         self._take(run, limits)
         return self._verdict(bench) if self._over(bench) else None
+
+    def _lacks_assertions(self, run: Run) -> bool:
+        return self._suite.style == "assert" and not run.assertions
 
     def _job(self) -> Job:
         suite, program = self._suite, self._program.text
@@ -168,7 +173,7 @@ class Trial:
         """Count a case, and go on to the next."""
         late = limits.seconds / self._scale if run.ending is Ending.TIME else 0.0
         self._cpu += late or run.seconds
-        self._clock += late or run.wall
+        self._clock += late or max(0.0, run.wall - run.waited)
         self._most["seconds"] = max(self._most["seconds"], run.seconds)
         self._most["memory_mb"] = max(self._most["memory_mb"], run.memory_mb)
         self._timeouts += run.ending is Ending.TIME
@@ -184,9 +189,7 @@ class Trial:
     def _take_assertions(self, run: Run) -> None:
         finished = run.ending is Ending.FINISHED
         if not run.assertions:
-            self._passed = int(finished)
-            if not finished:
-                self._failure = Failure(reason=_REASONS[run.ending], test=1, error=run.error)
+            self._failure = Failure(reason=_REASONS[run.ending], test=1, error=run.error)
             return
         self._total = len(run.assertions)
         self._passed = sum(one.passed for one in run.assertions)
@@ -256,6 +259,12 @@ class Trial:
             total=self._total,
             detail=msgspec.json.encode(detail).decode(),
         )
+
+
+def unreadable(why: str) -> Verdict:
+    """Return the verdict of a question whose suite says nothing of any program."""
+    detail = msgspec.json.encode({"failed": {"test": 1, "error": printable(why)}}).decode()
+    return Verdict(outcome=Outcome.UNDECIDED, reason="suite_unreadable", detail=detail)
 
 
 def _told(assertion: str, message: str) -> dict[str, str]:

@@ -105,7 +105,8 @@ def _key(key: object) -> str | None:
 
 def _same_items(expected: list[object], got: list[object], tolerance: float) -> bool:
     """Compare two lists as multisets; with a tolerance, what is left pairs off in the order of its numbers."""
-    if len(expected) != len(got):
+    if len(expected) != len(got) or _size(expected) != _size(got, _size(expected)):
+        # Before forms are made of it, which take ten times the memory of what a program gave.
         return False
     try:
         wanted = Counter(_canonical(item) for item in expected)
@@ -121,6 +122,17 @@ def _same_items(expected: list[object], got: list[object], tolerance: float) -> 
         return all(itertools.starmap(equal, zip(expected, got, strict=True)))
     missing = sorted(wanted.elements())
     return all(_alike(one, other, tolerance) for one, other in zip(missing, sorted(foreign), strict=True))
+
+
+def _size(value: object, most: int | None = None) -> int:
+    """Return how many values there are in a value, itself among them; counted no further than beyond `most`."""
+    count, waiting = 1, [value]
+    while waiting and (most is None or count <= most):
+        one = waiting.pop()
+        if isinstance(one, list | tuple | set | frozenset | dict):
+            count += len(one)
+            waiting.extend(one.values() if isinstance(one, dict) else one)
+    return count
 
 
 class _TooDeep(Exception):  # noqa: N818 - no error: such values are compared in order

@@ -7,9 +7,11 @@ came out, how it ended, and what it used. What is wanted of the program is never
 Covered, in the tiers `default` and `strict`: the caller's environment; files other than the interpreter's; the network
 and sockets of every kind; other processes, the judge and the fork server among them; processes left behind; memory,
 threads, disk, output and time; state from one program to the next, in files or in memory; early exits and forged
-results. Not covered: bugs of the kernel, what the processor gives away, and, without bubblewrap, which files exist. The
-tier `limits` holds back accidents alone. What an honest program misses: other processes (`multiprocessing`), sockets
-(and so `asyncio`), and packages that are not of the standard library. The why: docs/design/0015-sandbox.md.
+results. Not covered: bugs of the kernel; what the processor gives away; without bubblewrap, which files, processes and
+machine these are (names, sizes, owners: nothing of their contents); test code that hands what is wanted to an object of
+the program's and believes its answer. The tier `limits` holds back accidents alone. What an honest program misses:
+other processes (`multiprocessing`), sockets (and so `asyncio`), packages that are not of the standard library, and
+changing the mode or times of a file. The why: docs/design/0015-sandbox.md.
 """
 
 from __future__ import annotations
@@ -119,6 +121,8 @@ class Run:
     seconds: float = 0.0
     """CPU time."""
     wall: float = 0.0
+    waited: float = 0.0
+    """Of the clock's seconds, those in which it was ready and the machine had no core for it."""
     memory_mb: float = 0.0
     """The most memory that it had resident."""
 

@@ -57,6 +57,7 @@ def run_of(job: Job, limits: Limits, head: dict[str, Any], parts: list[bytes]) -
         signal=_signal(error) if ending is Ending.SIGNAL else 0,
         seconds=float(head["cpu"]),
         wall=float(head["wall"]),
+        waited=float(head["waited"]),
         memory_mb=memory,
     )
 

@@ -64,6 +64,7 @@ class Child:
                     kernel.become(nobody, keep_reading=self.ground.keep_reading)
                 else:
                     kernel.map_ids(0, nobody, *own)
+                    kernel.no_capabilities()
                 inner = os.fork()
                 if inner == 0:
                     _finish(work)

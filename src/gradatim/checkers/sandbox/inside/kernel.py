@@ -152,6 +152,11 @@ def become(uid: int, *, keep_reading: bool) -> None:
     _set_capabilities(1 << _READ_SEARCH if keep_reading else 0)
 
 
+def no_capabilities() -> None:
+    """Give up what the founder of a user namespace may do in it."""
+    _set_capabilities(0)
+
+
 def _set_capabilities(kept: int) -> None:
     head = struct.pack("<Ii", 0x20080522, 0)
     sets = struct.pack("<IIIIII", kept, kept, 0, 0, 0, 0)

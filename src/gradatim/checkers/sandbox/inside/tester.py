@@ -23,6 +23,8 @@ _SIDE = 180
 _EXCEPTIONS = {
     name: value for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, Exception)
 }
+# As in a generator: in `all(map(check, cases))` it would end the cases, and with them pass the test.
+_EXCEPTIONS |= {"StopIteration": RuntimeError, "StopAsyncIteration": RuntimeError}
 
 
 class ProgramError(Exception):

@@ -38,6 +38,8 @@ class Seen:
     """Whether it was running when it was to end."""
     cpu: float = 0.0
     wall: float = 0.0
+    waited: float = 0.0
+    """See `Process.waited`."""
     resident_kb: int = 0
 
 
@@ -51,6 +53,7 @@ class Process:
         self._status = status
         """Where init writes how the program ended; -1: there is no init."""
         self._inner = 0
+        self._waited = 0.0
 
     @property
     def program(self) -> int:
@@ -75,17 +78,20 @@ class Process:
             return []
 
     def waited(self) -> float:
-        """Return the seconds for which its most unlucky thread was ready and had no core."""
+        """Return the seconds for which its most unlucky thread was ready and had no core, as far as was seen."""
         most = 0
         for task in self.tasks():
             with suppress(OSError, ValueError, IndexError):
                 most = max(most, int(Path(f"/proc/{self.program}/task/{task}/schedstat").read_text().split()[1]))
-        return most / 1e9
+        # With an init of its own, nothing is there to be seen of a program that has ended.
+        self._waited = max(self._waited, most / 1e9)
+        return self._waited
 
     def reap(self, cause: str, *, killed: bool) -> Seen:
         """Kill what is left of it, and return how it ended."""
         # Of a program that is killed with its init, the kernel does not tell init's parent what it used.
         spent = self.cpu() if self._status >= 0 and killed else 0.0
+        waited = self.waited()
         kill(self.pid)
         _, status, usage = os.wait4(self.pid, 0)
         os.close(self.handle)
@@ -99,6 +105,7 @@ class Process:
             killed=killed,
             cpu=max(spent, usage.ru_utime + usage.ru_stime),
             wall=time.monotonic() - self.started,
+            waited=waited,
             resident_kb=usage.ru_maxrss,
         )
 
@@ -120,8 +127,7 @@ class Watch:
         if wall > OVERLOAD * self.seconds:
             return "overloaded", 0.0
         left = self.seconds - sum(one.cpu() for one in self.processes)
-        if wall > self.seconds:
-            wall -= sum(one.waited() for one in self.processes)
+        wall -= sum(one.waited() for one in self.processes)
         left = min(left, self.seconds - wall)
         if left <= 0:
             return "time", 0.0

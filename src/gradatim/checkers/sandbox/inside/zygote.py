@@ -192,6 +192,7 @@ class Server:
             "cause": seen[0].cause,
             "cpu": sum(one.cpu for one in seen),
             "wall": seen[0].wall,
+            "waited": sum(one.waited for one in seen),
             "resident_kb": seen[-1].resident_kb,
             "oom": oom,
         }
