@@ -172,3 +172,13 @@ def test_a_fault_of_the_reading_is_no_verdict():
         list(judge(Looker(1), iter([one]), broken))
     cut_off = replace(one, finish_reason="length")
     assert [verdict.reason for _, verdict in judge(Looker(1), iter([cut_off]), broken)] == ["truncated"]
+
+
+def test_a_verdict_does_not_wait_for_hundreds_of_others(tmp_path, monkeypatch):
+    """Programs are slow: verdicts are kept, and progress is told, as time passes and not only by number."""
+    monkeypatch.setattr("gradatim.work.verifying._SECONDS", 0.0)
+    kept = []
+    with code_library(tmp_path, 3) as library, gr.Library(tmp_path / "library.db") as reader:
+        record_texts(library, tmp_path, "m", lambda n: [answer(program(n))])
+        gr.verify(library, progress=lambda *_: kept.append(reader.value("SELECT count(*) FROM verdict")))
+    assert kept == [1, 2, 3, 3]

@@ -251,3 +251,15 @@ def test_a_local_models_folder_is_seen_from_the_settings(tmp_path):
     loaded = read(tmp_path, f'{MODEL}[models.own]\nmodel = "own"\nkind = "local"\npath = "runs/own"\n')
     assert loaded.models["own"].path == str(tmp_path / "runs/own")
     assert [concurrency_of(loaded.models[name]) for name in ("base", "own")] == [64, 256]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "inf", "nan", "1e300"])
+@pytest.mark.parametrize("key", ["seconds", "total_seconds", "memory_mb", "output_kb", "workers"])
+def test_limits_of_programs_are_checked_before_any_runs(tmp_path, key, value):
+    """A limit under which no program could run, or that no machine can keep, is refused when the settings are read."""
+    if key not in ("seconds", "total_seconds"):
+        value = {"inf": "9223372036854775807", "nan": "0", "1e300": "100000000"}.get(value, value)
+    path = tmp_path / "gradatim.toml"
+    path.write_text(f"[verify.code]\n{key} = {value}\n")
+    with pytest.raises(UsageError, match=rf"\[verify.code\] {key}: a number from "):
+        config.load(path)

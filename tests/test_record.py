@@ -177,3 +177,29 @@ def test_answers_find_their_question_by_the_id_of_its_source(tmp_path):
         )
         assert found == [("What is 0+1?", "T/0"), ("What is 1+1?", "1")]
         assert gr.record(library, file, fields, model="m").already == 2
+
+
+def test_ids_are_found_in_a_column_of_another_name(tmp_path):
+    """The answers' column need not be called as the source's is; the result names the one that has the most ids."""
+    rows = [
+        {
+            "problem": f"What is {n}+1?",
+            "answer": str(n + 1),
+            "unique_id": f"T/{n}",
+            "level": n % 2,
+            "near": f"T/{9 - n}",
+        }
+        for n in range(4)
+    ]
+    path = write_rows(tmp_path / "pool.jsonl", rows)
+    with gr.Library(tmp_path / "library.db", write=True) as library:
+        gr.ingest(library, gr.IngestSettings(path=str(path), set="pool"))
+        answers = [{"problem_id": f"T/{n}", "completion": f"T/{n}"} for n in range(3)]
+        file = str(write_rows(tmp_path / "answers.jsonl", answers))
+        result = gr.record(library, file, {"source_id": "problem_id", "answer": "completion"}, model="m")
+        assert (result.added, result.dropped, result.source_column) == (3, {}, "unique_id")
+        sql = "SELECT q.extra ->> 'unique_id', a.content FROM attempts a JOIN questions q ON q.id = a.question"
+        assert all(id_ == content for id_, content in library.all(sql))
+        file = str(write_rows(tmp_path / "more.jsonl", [{"level": 0, "a": "7"}, {"level": 1, "a": "8"}]))
+        result = gr.record(library, file, {"source_id": "level", "answer": "a"}, model="m")
+        assert (result.added, result.dropped) == (0, {"ambiguous_question": 2})

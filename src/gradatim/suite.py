@@ -11,6 +11,7 @@ Values of `call` cases are plain data as JSON has it. What is wanted never reach
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -56,7 +57,13 @@ class Suite(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The question's own memory limit; None: the setting's."""
 
     def encoded(self) -> str:
-        """Return the JSON that the library keeps: the same text for the same tests, however they were written."""
+        """Return the JSON that the library keeps: the same text for the same tests, however they were written.
+
+        Raises `ValueError` for NaN and Infinity, which JSON does not have: they would come back as None.
+        """
+        values = (self.tolerance, self.seconds, *(value for case in self.cases for value in (case.input, case.output)))
+        if not all(map(_finite, values)):
+            raise ValueError("tests with NaN or Infinity cannot be kept: JSON has neither")
         named = {name: getattr(self, name) for name in self.__struct_fields__}
         said = {name: value for name, value in named.items() if value != getattr(_NOTHING, name) or name == "style"}
         return msgspec.json.encode(said, order="deterministic").decode()
@@ -68,6 +75,18 @@ class Suite(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 _NOTHING = Suite(style="stdio")
+
+
+def _finite(value: object) -> bool:
+    """Return whether a value holds no NaN and no Infinity. Raises `ValueError` where it is nested too deeply."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    try:
+        if isinstance(value, dict):
+            return all(map(_finite, value.values()))
+        return not isinstance(value, (list, tuple, set, frozenset)) or all(map(_finite, value))
+    except RecursionError as error:
+        raise ValueError("tests are nested too deeply") from error
 
 
 def decoded(text: str) -> Suite:

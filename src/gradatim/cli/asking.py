@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gradatim.config import Config
     from gradatim.library.store import Library
     from gradatim.stages.attempt import AttemptResult
+    from gradatim.stages.record import RecordResult
     from gradatim.stages.teach import TeachResult
 
 
@@ -143,13 +144,34 @@ def _record(start: Start, /, recorded: str, fields: tuple[str, ...], model: str 
         raise UsageError("--recorded needs the name of the model that gave the answers: --model NAME")
     with start.library(write=True) as library, progress_bars() as progress:
         result = record(library, recorded, pairs(fields, "--field"), model=model, progress=progress)
-    words = [f"attempt {result.model}: {result.added:,} recorded answers added, {result.already:,} were there"]
+    print_result(result, shape, [f"attempt {result.model}: {recorded_words(result)}"])
+    check_recorded(result)
+
+
+def recorded_words(result: RecordResult) -> str:
+    """Say what became of recorded answers."""
+    words = f"{result.added:,} recorded answers added, {result.already:,} were there"
+    if result.source_column:
+        words += f"; found by the source's column {result.source_column}"
     if result.dropped:
-        words.append(
-            f"  {sum(result.dropped.values()):,} rows dropped ({counts(result.dropped)}), first: "
+        words += (
+            f"\n  {sum(result.dropped.values()):,} rows dropped ({counts(result.dropped)}), first: "
             f"{', '.join(result.dropped_places[:3])}"
         )
-    print_result(result, shape, words)
+    return words
+
+
+def check_recorded(result: RecordResult) -> None:
+    """Raise an error where not one row became an attempt."""
+    if not result.dropped or result.added + result.already:
+        return
+    words = f"None of the {sum(result.dropped.values()):,} rows became an answer ({counts(result.dropped)})."
+    if "unknown_question" in result.dropped:
+        words += (
+            " Name the column that holds the question's text with --field prompt=COLUMN, or the one that holds its id: "
+            "source_id where the questions' source has the same ids, question_id where they are Gradatim's."
+        )
+    raise GradatimError(words)
 
 
 def attempted(result: AttemptResult) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradatim.cli.asking import budget_options, with_model
+from gradatim.cli.asking import budget_options, check_recorded, recorded_words, with_model
 from gradatim.cli.context import Start, pairs, pass_start
 from gradatim.cli.output import counts, note, print_result
 from gradatim.cli.reading import ingested
@@ -109,8 +109,8 @@ def _evaluate(library: Library, config: Config, options: dict[str, Any], progres
         done = record(
             library, options["recorded"], fields, model=config.evaluate.model, role=Role.EVAL, progress=progress
         )
-        dropped = f", {sum(done.dropped.values()):,} rows dropped ({counts(done.dropped)})" if done.dropped else ""
-        note(f"gradatim: {done.added:,} recorded answers added, {done.already:,} were there{dropped}")
+        note(f"gradatim: {recorded_words(done)}")
+        check_recorded(done)
         found = find(library, Role.EVAL, config.evaluate.model, RECORDED)
         setting = found.id if found else None
     return pipeline.do_evaluate(library, config, progress, setting=setting, against=options["against"])

@@ -232,7 +232,7 @@ def _verdict(
     outcome: str, reason: str, text: str, found: str, checker: str, passed: int | None, total: int | None, detail: str
 ) -> list[tuple[str, object]]:
     """Return what a checker decided; of a program, its tests too."""
-    if not detail and total is None:
+    if not detail and total is None and not checker.startswith("code "):
         return [("  verdict", f"{outcome} ({reason}; compared {text!r}, found by {found or 'nothing'}; {checker})")]
     from gradatim.work.programs import read_detail
 

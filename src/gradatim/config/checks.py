@@ -16,7 +16,15 @@ from gradatim.types import Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gradatim.config.settings import Asking, CompareSettings, Config, ModelSettings, Settings, TrainSettings
+    from gradatim.config.settings import (
+        Asking,
+        CompareSettings,
+        Config,
+        ModelSettings,
+        Settings,
+        TrainSettings,
+        VerifySettings,
+    )
 
 _Wrong: TypeAlias = "Callable[[str, str, str], UsageError]"
 """Makes the error of a table, a key and what is wrong with it."""
@@ -232,9 +240,7 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
     yield "evaluate", "samples", config.evaluate.samples, 1, 100_000
     yield "attempt", "limit", config.attempt.limit, 1, math.inf
     yield "teach", "tries", config.teach.tries, 1, 100_000
-    yield "verify", "deadline", config.verify.deadline, 0.1, math.inf
-    yield "verify", "workers", config.verify.workers, 1, 1024
-    yield "verify", "memory_mb", config.verify.memory_mb, 128, math.inf
+    yield from _judging(config.verify)
     yield "sample", "size", config.sample.size, 1, math.inf
     yield "sample", "seed", config.sample.seed, 0, math.inf
     yield "sample", "easy", config.sample.easy, 0, math.inf
@@ -248,6 +254,18 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
         yield "prm", "context", config.prm.context, 1, math.inf
         yield "prm", "concurrency", config.prm.concurrency, 1, 100_000
         yield "prm", "idle_timeout", config.prm.idle_timeout, 0.1, math.inf
+
+
+def _judging(verify: VerifySettings) -> Iterator[tuple[str, str, float | None, float, float]]:
+    """Give the numbers of `[verify]` and `[verify.code]`: a limit that lets no program run would judge all wrong."""
+    yield "verify", "deadline", verify.deadline, 0.1, math.inf
+    yield "verify", "workers", verify.workers, 1, 1024
+    yield "verify", "memory_mb", verify.memory_mb, 128, math.inf
+    yield "verify.code", "seconds", verify.code.seconds, 0.1, 86_400
+    yield "verify.code", "total_seconds", verify.code.total_seconds, 0.1, 86_400
+    yield "verify.code", "memory_mb", verify.code.memory_mb, 16, 100_000
+    yield "verify.code", "output_kb", verify.code.output_kb, 1, 100_000
+    yield "verify.code", "workers", verify.code.workers, 1, 1024
 
 
 def _training(train: TrainSettings) -> Iterator[tuple[str, str, float | None, float, float]]:

@@ -59,6 +59,15 @@ def own_text(prompt: str) -> str:
     return _ADDED.sub("", prompt.removesuffix(_ASK).rstrip()).strip()
 
 
+def bare_text(prompt: str) -> str:
+    """Return a code question's text as its source has it: a stub without its fence, and no tests below a question."""
+    own = own_text(prompt)
+    if prompt.startswith(f"{_COMPLETES}\n"):
+        return own.partition("\n")[2].rpartition("\n")[0]
+    shown = prompt.endswith(_ASK) and prompt.rpartition(f"\n\n{_PASSES}\n\n")[0]
+    return shown or own
+
+
 def block(code: str) -> str:
     """Return the code as a fenced block; the fence is longer than any inside."""
     fence = "`" * max(3, 1 + max(map(len, _FENCE.findall(code)), default=0))

@@ -231,12 +231,12 @@ function answer(title, one) {
     element("div", { class: "panel", tabindex: "0", role: "group", "aria-label": title },
       one.thinking.text ? element("div", { class: "thinking" }, paragraphs(one.thinking.text), left(one.thinking.left_out)) : null,
       scored ? element("div", { class: "steps" }, one.steps.map(step)) : one.steps.map((part) => paragraphs(part.text)),
-      left(one.left_out),
-      one.failed.length ? failed(one.failed) : null));
+      left(one.left_out)),
+    one.failed.length ? failed(one.failed) : null);
 }
 
 function failed(parts) {
-  // The first test that a program failed stands where a wrong answer's steps have their shades.
+  // Below the panel, not in it: at the end of a long program that scrolls, nobody would see it.
   return element("dl", { class: "testcase" }, parts.flatMap(([name, text]) => [element("dt", null, name), element("dd", { class: "said", dir: "auto" }, text)]));
 }
 

@@ -1,8 +1,8 @@
 """Record: attempts that another tool wrote, from a file with one row per answer.
 
-A row finds its question by our id, by the id that it has in its source, or by the question's own text. A file read
-twice adds nothing; a file that grew adds what is new. Where rows carry no sample index, answers are told apart by their
-text: the same text k times in the file is k attempts, however often the file is read.
+A row finds its question by our id, by the id that it has in its source, or by the question's own text: see
+`work.naming`. A file read twice adds nothing; a file that grew adds what is new. Where rows carry no sample index,
+answers are told apart by their text: the same text k times in the file is k attempts, however often the file is read.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import itertools
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from gradatim.errors import UsageError
-from gradatim.formats.jsontext import decode
 from gradatim.formats.read import rows
 from gradatim.formats.recorded import AttemptFields, attempt_columns, attempt_fields
-from gradatim.formats.row import BadRow, Row, as_text
+from gradatim.formats.row import BadRow, Row
 from gradatim.library import attempts
 from gradatim.library.attempts import NewAttempt
 from gradatim.library.text import unpack
 from gradatim.progress import Progress, Tick, silent
-from gradatim.types import Domain, Question, Reply, Role, Usage
+from gradatim.types import Reply, Role, Usage
+from gradatim.work.naming import AMBIGUOUS, Finder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -48,6 +49,8 @@ class RecordResult:
     replaced."""
     dropped_places: tuple[str, ...]
     """The first twenty of them."""
+    source_column: str = ""
+    """The column of the questions' source in which the answers' ids were found, where they came with `source_id`."""
 
 
 def record(
@@ -69,8 +72,9 @@ def record(
     source_rows = iter(rows(source, format=format))
     head = list(itertools.islice(source_rows, _SAMPLE))
     columns = attempt_columns(fields, [row for row in head if isinstance(row, Row)])
-    setting = attempts.ensure_setting(library, role, model, attempts.RECORDED)
-    keeper = _Keeper(library, setting, columns)
+    ids = [row.text(columns.source_id) for row in head if isinstance(row, Row)] if columns.source_id else []
+    finder = Finder(library, columns.source_id, filter(None, ids))
+    keeper = _Keeper(library, role, model, columns, finder)
     done = 0
     for batch in _batches(itertools.chain(head, source_rows)):
         keeper.keep(batch)
@@ -82,6 +86,7 @@ def record(
         already=keeper.already,
         dropped=dict(keeper.dropped.most_common()),
         dropped_places=tuple(keeper.places),
+        source_column=finder.column,
     )
 
 
@@ -97,16 +102,16 @@ class _Keeper:
     is one byte per attempt: a file of millions of answers needs no more.
     """
 
-    def __init__(self, library: Library, setting: Setting, columns: AttemptColumns) -> None:
+    def __init__(self, library: Library, role: Role, model: str, columns: AttemptColumns, finder: Finder) -> None:
         self._library = library
-        self._setting = setting
+        self._ensure = partial(attempts.ensure_setting, library, role, model, attempts.RECORDED)
         self._columns = columns
         self._newest = int(library.value("SELECT coalesce(max(pk), 0) FROM attempt"))
         """The last attempt of before: what comes after it was added by this run, and belongs to its row."""
         self._claimed = bytearray(self._newest + 1)
         self._there: dict[int, _Answers] = {}
         """Per question of the batch at hand."""
-        self._by_source_id = _source_ids(library, columns.source_id) if columns.source_id else {}
+        self._finder = finder
         self.added = self.already = 0
         self.dropped: Counter[str] = Counter()
         self.places: list[str] = []
@@ -116,13 +121,17 @@ class _Keeper:
         found: list[tuple[str, int, AttemptFields]] = []
         for row in batch:
             fields = attempt_fields(row, self._columns) if isinstance(row, Row) else row
-            question = None if isinstance(fields, BadRow) else self._question(fields)
+            question = None if isinstance(fields, BadRow) else self._finder.find(fields)
             if isinstance(fields, BadRow):
                 self._drop(fields.place, fields.reason)
-            elif not question:
-                self._drop(row.place, "unknown_question" if question is None else "ambiguous_question")
+            elif question is None:
+                self._drop(row.place, "unknown_question")
+            elif question == AMBIGUOUS:
+                self._drop(row.place, "ambiguous_question")
             else:
                 found.append((row.place, question, fields))
+        if not found:
+            return
         self._there = self._answers({question for _, question, _ in found})
         new: list[NewAttempt] = []
         for place, question, fields in found:
@@ -133,21 +142,15 @@ class _Keeper:
             attempts.write(connection, new)
         self.added += len(new)
 
+    @cached_property
+    def _setting(self) -> Setting:
+        """The setting of the answers, made with the first that is kept: a model without any would be graded too."""
+        return self._ensure()
+
     def _drop(self, place: str, reason: str) -> None:
         self.dropped[reason] += 1
         if len(self.places) < 20:
             self.places.append(f"{place}: {reason}")
-
-    def _question(self, found: AttemptFields) -> int | None:
-        """Return the question's key; None where it is unknown, 0 where several questions have the source's id."""
-        if not found.question_id and found.source_id:
-            return self._by_source_id.get(found.source_id)
-        ids = (
-            [found.question_id] if found.question_id else [Question.make_id(domain, found.prompt) for domain in Domain]
-        )
-        marks = ",".join("?" * len(ids))
-        pk = self._library.value(f"SELECT pk FROM question WHERE id IN ({marks}) ORDER BY pk", ids)
-        return None if pk is None else int(pk)
 
     def _answers(self, questions: set[int]) -> dict[int, _Answers]:
         """Return what the library has of these questions, texts as hashes."""
@@ -192,18 +195,6 @@ class _Keeper:
         return NewAttempt(
             setting=self._setting.pk, question=question, sample=sample, reply=reply, cost=None, made_at=time.time()
         )
-
-
-def _source_ids(library: Library, column: str) -> dict[str, int]:
-    """Return the questions by what a column of their source holds, the last name of a dotted path; 0 for several."""
-    name = column.rpartition(".")[2]
-    found: dict[str, int] = {}
-    for question, extra in library.rows("SELECT question, extra FROM question_text"):
-        value = decode(unpack(extra).encode())
-        key = as_text(value.get(name)) if isinstance(value, dict) else ""
-        if key:
-            found[key] = 0 if key in found else question
-    return found
 
 
 @dataclass(slots=True)
