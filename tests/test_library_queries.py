@@ -287,7 +287,7 @@ def test_the_view_of_questions_names_their_sets(made):
 
 
 SMALL = ("setting", "question_set", "grading", "draw", "checker", "prm", "s", "g", "d", "fault", "suite")
-"""Tables, and their short names in the queries, that stay small in a large library. `suite` is asked for any row at all."""
+"""Tables, and their short names in the queries, that stay small in a large library. `suite` is asked for any row."""
 
 
 def test_no_page_and_no_item_scans_a_large_table(made):
