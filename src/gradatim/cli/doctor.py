@@ -46,9 +46,9 @@ def _machine() -> list[tuple[str, str, str]]:
     import sqlite3
 
     from gradatim import __version__
+    from gradatim.cores import cores
     from gradatim.library.schema import MIGRATIONS
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     free = shutil.disk_usage(".").free / 2**30
     return [
         ("gradatim", __version__, ""),
@@ -56,7 +56,7 @@ def _machine() -> list[tuple[str, str, str]]:
         ("platform", f"{platform.system()} {platform.release()} {platform.machine()}", ""),
         ("user", "root" if hasattr(os, "geteuid") and os.geteuid() == 0 else "ordinary user", ""),
         ("library format", str(len(MIGRATIONS)), f"SQLite {sqlite3.sqlite_version}"),
-        ("cores", str(cores), "may be used by this process"),
+        ("cores", str(cores()), "may be used by this process"),
         ("disk", f"{free:,.1f} GiB free", "in this folder"),
     ]
 

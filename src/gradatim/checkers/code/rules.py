@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from gradatim.checkers.sandbox import Limits, Tier
+from gradatim.cores import cores
 from gradatim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ class Rules:
         """How many programs run at a time."""
         if self.workers is not None:
             return self.workers
-        # Where a process can be held to some cores, those count.
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return cores()
 
     @property
     def version(self) -> str:
