@@ -63,6 +63,7 @@ def test_a_megabyte_is_quick(name):
     assert time.perf_counter() - start < 2.0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", HOSTILE)
 def test_normalising_is_quick(name):
     """Writing 4,000 characters (the longest that are read as mathematics) our way takes less than half a second."""

@@ -138,7 +138,9 @@ def grade(
 
 
 def _cuts(text: str | None) -> list[float] | str | None:
-    if text is None or not text[:1].isdigit():
+    from gradatim.config import CALIBRATION, QUINTILES
+
+    if text is None or text == QUINTILES or text.startswith(CALIBRATION):
         return text
     try:
         return [float(part) for part in text.split(",")]

@@ -155,7 +155,8 @@ def mean(values: Sequence[float]) -> float:
     """Return the mean. Raises `ValueError` where there is no value."""
     if not values:
         raise ValueError("there is no question to take a mean over")
-    return math.fsum(values) / len(values)
+    # Rounding may carry the quotient of equal values past them.
+    return min(max(math.fsum(values) / len(values), min(values)), max(values))
 
 
 def standard_error(values: Sequence[float]) -> float | None:
