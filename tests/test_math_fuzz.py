@@ -115,7 +115,7 @@ def checker():
 @pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE, ids=[repr(text)[:30] for text in HOSTILE])
 def test_hostile_pair(checker, text):
-    """As answer and as reference, a hostile text is decided or undecided within the deadline, and what a busy machine adds."""
+    """As answer and as reference, a hostile text is decided or undecided soon after the deadline."""
     for reference, answer in (("5", text), (text, text + "+1")):
         start = time.monotonic()
         results = dict(checker.check([Item(key=0, answer=rf"\boxed{{{answer}}}", reference=reference)]))
