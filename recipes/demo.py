@@ -148,15 +148,19 @@ def step(folder: Path, why: str, command: str) -> None:
     """Print a command and run it; end with its exit code where it fails."""
     print(f"\n# {why}\n$ gradatim {command}", flush=True)
     began = time.monotonic()
-    done = subprocess.run([*CLI, *shlex.split(command)], cwd=folder, env=environment(), check=False)
+    done = subprocess.run([*CLI, *shlex.split(command)], cwd=folder, env=environment(command), check=False)
     if done.returncode:
         sys.exit(done.returncode)
     print(f"  ({time.monotonic() - began:.1f} s)", flush=True)
 
 
-def environment() -> dict[str, str]:
-    """Return this process's environment with one thread for matrices: small ones run slower on two."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+def environment(command: str) -> dict[str, str]:
+    """Return this process's environment with one thread for matrices, and two for training's.
+
+    Small matrices run slower on two; those of training are larger, and give the same weights to the bit.
+    """
+    threads = "2" if command.startswith("train ") else "1"
+    return {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
 
 
 def main() -> None:
