@@ -181,7 +181,7 @@ device = "cpu"
 def test_on_the_tiny_models(tmp_path):
     """From the command line, with the shipped models: the PRM predicts, the picture is drawn, grade takes the cuts."""
     (tmp_path / "gradatim.toml").write_text(SETTINGS)
-    for command in (["ingest", "tiny:pool?size=120"], ["attempt"], ["verify"]):
+    for command in (["ingest", "tiny:pool?size=250"], ["attempt"], ["verify"]):
         done = started(*command, folder=tmp_path)
         assert done.code == 0, done.err
     done = started("calibrate", "tiny", "-o", "tiny.svg", folder=tmp_path)

@@ -95,15 +95,15 @@ def test_a_difference_shows_both_sides():
 @pytest.mark.slow
 @pytest.mark.parametrize("suite", [TOKENS, LINES, EXACT, ANY_ORDER, NEAR_LINES, NEAR_ANY])
 def test_huge_outputs_take_linear_time(suite):
-    """Ten megabytes of digits and a fifth of a million lines are compared in seconds of CPU time."""
+    """Fifty megabytes of digits and a million lines are compared in seconds of CPU time."""
     start = time.process_time()
-    digits = "7" * 10_000_000
+    digits = "7" * 50_000_000
     assert difference(suite, f"{digits}1", f"{digits}2".encode())
     assert difference(suite, f"{digits}\n", digits.encode()) is None or suite is EXACT
-    rows = "\n".join(map(str, range(200_000)))
+    rows = "\n".join(map(str, range(1_000_000)))
     assert difference(suite, f"{rows}\n", f"{rows}\n\n".encode()) is None or suite is EXACT
     assert difference(suite, f"{rows} 1", f"{rows} 2".encode())
-    assert time.process_time() - start < 15
+    assert time.process_time() - start < 60
 
 
 texts = st.text(st.sampled_from("ab1.-e \n\r\t\x0b\x85"), max_size=30)

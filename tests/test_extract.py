@@ -57,18 +57,19 @@ def test_order_of_marks():
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_megabyte_is_quick(name):
     """Searching a megabyte of hostile text takes less than two seconds, for every part of the search."""
-    start = time.process_time()
+    start = time.perf_counter()
     extract(HOSTILE[name])
     find_letter(HOSTILE[name])
-    assert time.process_time() - start < 2.0
+    assert time.perf_counter() - start < 2.0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", HOSTILE)
 def test_normalising_is_quick(name):
     """Writing 4,000 characters (the longest that are read as mathematics) our way takes less than half a second."""
-    start = time.process_time()
+    start = time.perf_counter()
     normalise(HOSTILE[name][:4000])
-    assert time.process_time() - start < 0.5
+    assert time.perf_counter() - start < 0.5
 
 
 @settings(max_examples=200, deadline=None)

@@ -6,7 +6,7 @@ import random
 from array import array
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gradatim.errors import UsageError
@@ -92,8 +92,8 @@ def test_scores_order_the_never_solved_behind_the_solved(attempts, better, worse
     assert solved.level <= near.level <= far.level
 
 
+@pytest.mark.alone
 @given(st.integers(1, 40), st.booleans())
-@settings(deadline=None)
 def test_reachable_levels_are_those_that_occur(attempts, scored):
     """What is called reachable is exactly what some count and score give."""
     seen = set()

@@ -286,8 +286,8 @@ def test_the_view_of_questions_names_their_sets(made):
         assert sorted(sets.split(",")) == sorted(name for name in made.members if pk in made.members[name])
 
 
-SMALL = ("setting", "question_set", "grading", "draw", "checker", "prm", "s", "g", "d", "fault", "suite")
-"""Tables, and their short names in the queries, that stay small in a large library. `suite` is asked for any row."""
+SMALL = ("setting", "question_set", "grading", "draw", "checker", "prm", "s", "g", "d", "fault")
+"""Tables, and their short names in the queries, that stay small in a large library."""
 
 
 def test_no_page_and_no_item_scans_a_large_table(made):

@@ -112,14 +112,14 @@ def checker():
     checker.close()
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("text", HOSTILE, ids=[repr(text)[:30] for text in HOSTILE])
 def test_hostile_pair(checker, text):
-    """As answer and as reference, a hostile text is decided or undecided soon after the deadline."""
+    """As answer and as reference, a hostile text is decided or undecided within the deadline and a second."""
     for reference, answer in (("5", text), (text, text + "+1")):
         start = time.monotonic()
         results = dict(checker.check([Item(key=0, answer=rf"\boxed{{{answer}}}", reference=reference)]))
-        assert time.monotonic() - start < DEADLINE + 5.0
+        assert time.monotonic() - start < DEADLINE + 1.0
         verdict = results[0]
         assert isinstance(verdict, Verdict), verdict
         assert verdict.outcome is not Outcome.CORRECT
@@ -129,10 +129,10 @@ def test_hostile_pair(checker, text):
 @given(st.lists(st.sampled_from(PIECES), max_size=12), st.lists(st.sampled_from(PIECES), max_size=12))
 def test_quick_paths_take_anything(left, right):
     """The exact paths raise nothing and are quick, whatever pieces of LaTeX come together."""
-    start = time.process_time()
+    start = time.perf_counter()
     reference, answer = normalise("".join(left)), normalise("".join(right))
     compare(reference, answer)
-    assert time.process_time() - start < 0.5
+    assert time.perf_counter() - start < 0.5
 
 
 @settings(max_examples=300, deadline=None)
@@ -162,12 +162,12 @@ def test_workers_take_anything(checker):
 def test_a_megabyte_boxed(checker):
     """A megabyte in a box is compared as text: equal, different as an integer, or undecided, and at once."""
     digits = "7" * 1_000_000
-    start = time.process_time()
+    start = time.perf_counter()
     assert checker.compare(digits, digits).outcome is Outcome.CORRECT
     assert checker.compare(digits, digits[:-1] + "8").outcome is Outcome.WRONG
     assert checker.compare("5", r"\sin " * 200_000).reason == "too_long"
     assert len(checker.compare("5", "x" * 1_000_000).answer) <= LONGEST
-    assert time.process_time() - start < 2.0
+    assert time.perf_counter() - start < 2.0
 
 
 def test_memory_stays():

@@ -87,15 +87,15 @@ def _environment():
 
 
 def test_deadline_is_kept_and_siblings_go_on(checker):
-    """A pair that never ends is undecided soon after its deadline, and the next one is decided."""
+    """A pair that never ends is undecided within a second after its deadline, and the next one is decided."""
     _settle(checker)
     start = time.monotonic()
     slow = checker.compare(*SLOW)
     assert (slow.outcome, slow.reason) == (Outcome.UNDECIDED, "timeout")
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 2.5
     start = time.monotonic()
     _settle(checker)
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 1.0
 
 
 def test_memory_is_limited(checker):

@@ -162,7 +162,7 @@ def _grade(library: Library, config: Config) -> Planned:
     graded = int(library.value("SELECT count(*) FROM grade WHERE level IS NOT NULL"))
     scored = int(library.value("SELECT count(*) FROM score"))
     what = "no PRM is set" if config.prm is None else f"{scored} attempts are scored"
-    if config.grade.code_scores == "tests" and library.value("SELECT 1 FROM suite LIMIT 1") is not None:
+    if config.grade.code_scores == "tests" and library.value("SELECT min(question) FROM suite") is not None:
         what += "; programs by their tests"
     return Planned(stage="grade", done=graded, to_do=None, unit="grades", note=f"rule {config.grade.rule}; {what}")
 

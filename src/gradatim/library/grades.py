@@ -117,7 +117,7 @@ _EVIDENCE_OF_CODE = (
 
 def evidence(library: Library, setting: Setting, prm: int | None) -> Iterator[tuple[int, list[AttemptEvidence]]]:
     """Give each question's attempts of the setting in the order of their samples; a page at a time."""
-    sql = _EVIDENCE if library.value("SELECT 1 FROM suite LIMIT 1") is None else _EVIDENCE_OF_CODE
+    sql = _EVIDENCE if library.value("SELECT min(question) FROM suite") is None else _EVIDENCE_OF_CODE
     last = library.value("SELECT max(question) FROM attempt WHERE setting = ?", (setting.pk,)) or 0
     # By windows of questions, so that no page ends inside one.
     for after in range(0, last, QUESTIONS):
@@ -144,7 +144,7 @@ def suite_sizes(library: Library, setting: Setting) -> list[int]:
 
 def attempted(library: Library, setting: Setting) -> tuple[bool, bool]:
     """Say whether the setting attempted code questions, and whether it attempted others."""
-    if library.value("SELECT 1 FROM suite LIMIT 1") is None:
+    if library.value("SELECT min(question) FROM suite") is None:
         return False, True
     code = "SELECT 1 FROM suite u CROSS JOIN attempt a ON a.setting = ? AND a.question = u.question LIMIT 1"
     other = "SELECT 1 FROM attempt a WHERE a.setting = ? AND a.question NOT IN (SELECT question FROM suite) LIMIT 1"
