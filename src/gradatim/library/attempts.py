@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from gradatim.errors import UsageError
@@ -52,11 +53,11 @@ class NewFault:
 
     stage: str
     fault: Fault
-    question: int | None
-    setting: int | None
-    sample: int | None
-    attempt: int | None
-    made_at: float
+    question: int | None = None
+    setting: int | None = None
+    sample: int | None = None
+    attempt: int | None = None
+    made_at: float = field(default_factory=time.time)
 
 
 RECORDED = '{"recorded": true}'

@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -336,18 +335,7 @@ class _Intake:
 
     def _fault(self, connection: sqlite3.Connection, row: Row | BadRow, fault: Fault) -> None:
         fault = replace(fault, message=f"{row.place}: {fault.message}")
-        attempts.write_fault(
-            connection,
-            NewFault(
-                stage="ingest",
-                fault=fault,
-                question=None,
-                setting=None,
-                sample=None,
-                attempt=None,
-                made_at=time.time(),
-            ),
-        )
+        attempts.write_fault(connection, NewFault(stage="ingest", fault=fault))
         self.faults[fault.reason] += 1
 
     def _marked(self, pk: int) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -296,9 +295,7 @@ class _Judge:
 
 
 def _fault(attempt: int, fault: Fault) -> NewFault:
-    return NewFault(
-        stage="verify", fault=fault, question=None, setting=None, sample=None, attempt=attempt, made_at=time.time()
-    )
+    return NewFault(stage="verify", fault=fault, attempt=attempt)
 
 
 def _lines(library: Library, draw: Draw, setting: Setting, desk: Desk) -> tuple[TeachLine, ...]:

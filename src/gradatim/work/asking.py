@@ -118,15 +118,7 @@ class Asking:
     def _fault(self, request: Request, fault: Fault) -> NewFault:
         question, sample = question_and_sample(request.key)
         self.faults[fault.reason] = self.faults.get(fault.reason, 0) + 1
-        return NewFault(
-            stage=self._stage,
-            fault=fault,
-            question=question,
-            setting=self._setting.pk,
-            sample=sample,
-            attempt=None,
-            made_at=time.time(),
-        )
+        return NewFault(stage=self._stage, fault=fault, question=question, setting=self._setting.pk, sample=sample)
 
 
 class _Guarded:

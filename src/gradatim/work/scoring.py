@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -114,12 +113,4 @@ class Scoring:
         batch.clear()
 
     def _fault(self, attempt: int, fault: Fault) -> NewFault:
-        return NewFault(
-            stage=self.stage,
-            fault=fault,
-            question=None,
-            setting=self.setting.pk,
-            sample=None,
-            attempt=attempt,
-            made_at=time.time(),
-        )
+        return NewFault(stage=self.stage, fault=fault, setting=self.setting.pk, attempt=attempt)

@@ -99,6 +99,4 @@ def _judge_domain(
 
 
 def _fault(attempt: int, fault: Fault) -> NewFault:
-    return NewFault(
-        stage="verify", fault=fault, question=None, setting=None, sample=None, attempt=attempt, made_at=time.time()
-    )
+    return NewFault(stage="verify", fault=fault, attempt=attempt)
