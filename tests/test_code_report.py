@@ -29,11 +29,12 @@ def test_the_test_that_a_program_failed_stands_below_it(tmp_path):
 
     async def look(page):
         await page.open(tmp_path / "report.html")
-        return await page.run(SEEN)
+        return await page.run(SEEN), await page.run("document.querySelector('#questions').innerText")
 
     with chromium.started() as browser:
-        seen = browser.visit(look)
+        seen, text = browser.visit(look)
     assert seen
+    assert "Reference: its tests (" in text
     for outside, tall, text in seen:
         assert (outside, tall) == (True, True)
         assert "test 4 of 10: wrong_answer" in text

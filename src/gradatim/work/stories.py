@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gradatim.library import attempts, counts, evaluations, questions
 from gradatim.method.draw import ordered
 from gradatim.reporting.records import Answer, Step, Story, Text
-from gradatim.types import Outcome, Role
+from gradatim.types import Domain, Outcome, Role
 from gradatim.work.programs import read_detail
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gradatim.library.evaluations import Evaluation
     from gradatim.library.grades import GradingRow
     from gradatim.library.store import Library, Row
+    from gradatim.types import Question
     from gradatim.work.programs import FailedTest
 
 LIMIT = 6000
@@ -128,11 +129,18 @@ def _story(
         kind=kind,
         level=level,
         prompt=cut(question.prompt),
-        reference=clean(question.reference),
+        reference=_reference(question),
         wrong=_answer(library, wrong, prm),
         chain=None if chain is None else _answer(library, chain, None),
         after=None if right is None else _answer(library, right, None),
     )
+
+
+def _reference(question: Question) -> str:
+    """Return what decides an answer: the word that names a code question's tests says nothing to a reader."""
+    if question.domain is Domain.CODE:
+        return f"its tests ({question.reference.partition(':')[0]})"
+    return clean(question.reference)
 
 
 def _answer(library: Library, attempt: int, prm: int | None) -> Answer:
