@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from gradatim.config.checks import COMMAND_LINE, check, looks_like_key
 from gradatim.config.loading import load, parse, updated
+from gradatim.config.models import BudgetSettings, ModelSettings, PriceSettings, PrmSettings
 from gradatim.config.settings import (
     CALIBRATION,
     QUINTILES,
     AttemptSettings,
-    BudgetSettings,
     CalibrateSettings,
     CodeSettings,
     CompareSettings,
@@ -18,9 +18,6 @@ from gradatim.config.settings import (
     ExportSettings,
     GradeSettings,
     IngestSettings,
-    ModelSettings,
-    PriceSettings,
-    PrmSettings,
     ReportSettings,
     SampleSettings,
     TeachSettings,

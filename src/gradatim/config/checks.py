@@ -16,15 +16,9 @@ from gradatim.types import Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gradatim.config.settings import (
-        Asking,
-        CompareSettings,
-        Config,
-        ModelSettings,
-        Settings,
-        TrainSettings,
-        VerifySettings,
-    )
+    from gradatim.config.models import ModelSettings
+    from gradatim.config.settings import Asking, CompareSettings, Config, TrainSettings, VerifySettings
+    from gradatim.config.tables import Settings
 
 _Wrong: TypeAlias = "Callable[[str, str, str], UsageError]"
 """Makes the error of a table, a key and what is wrong with it."""

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from gradatim.config.settings import Settings
+from gradatim.config.tables import Settings
 
 
 def option(key: str) -> str:

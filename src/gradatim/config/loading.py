@@ -12,7 +12,8 @@ import msgspec
 
 from gradatim.config.checks import check
 from gradatim.config.explaining import fault, option, value_fault
-from gradatim.config.settings import Config, Settings
+from gradatim.config.settings import Config
+from gradatim.config.tables import Settings
 from gradatim.errors import UsageError
 from gradatim.tiny.weights import named
 

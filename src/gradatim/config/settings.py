@@ -9,14 +9,10 @@ from __future__ import annotations
 import json
 from typing import Literal
 
-import msgspec
-
+from gradatim.config.models import BudgetSettings, ModelSettings, PrmSettings
+from gradatim.config.tables import Settings
 from gradatim.errors import UsageError
 from gradatim.types import Sampling
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of settings: frozen, and an unknown key is an error."""
 
 
 class IngestSettings(Settings, frozen=True):
@@ -42,60 +38,6 @@ class IngestSettings(Settings, frozen=True):
     """Jaccard similarity from which two prompts with the same numbers count as near duplicates; 0 turns it off."""
     ngram: int = 13
     """Words in a row shared with an evaluation question that count as contamination; 0 turns it off."""
-
-
-class PriceSettings(Settings, frozen=True):
-    """`price` of a model, in your currency per million tokens."""
-
-    input: float = 0.0
-    """For the prompt's tokens."""
-    cached_input: float | None = None
-    """None: as `input`."""
-    output: float = 0.0
-    """For the tokens written, reasoning included."""
-
-
-class ModelSettings(Settings, frozen=True):
-    """`[models.NAME]`: a model on an OpenAI-compatible chat server, or in a folder and run in this process."""
-
-    model: str
-    """The model's name; attempts and grades are kept under it."""
-    kind: Literal["endpoint", "local"] = "endpoint"
-    """`endpoint`: a server. `local`: transformers in this process, extra `[local]`."""
-    base_url: str | None = None
-    """The server's, up to and with `/v1`; needed for `endpoint`."""
-    path: str | None = None
-    """The model's folder, as Hugging Face lays it out; needed for `local`."""
-    served_as: str | None = None
-    """The name to send, where the server knows the model by another."""
-    api_key_env: str | None = None
-    """The environment variable that holds the key. Keys stand in no file."""
-    concurrency: int | None = None
-    """Requests in flight at most; fewer when the server says it has too much to do. None: 64, and 256 for `local`,
-    where that many are written at once."""
-    stream: bool = True
-    """Ask for the answer in pieces, so that silence can be told from slowness."""
-    idle_timeout: float = 300.0
-    """Seconds without a byte after which a request counts as dead. There is no limit on the whole."""
-    tries: int = 5
-    """Tries per request in one run, for faults that may pass."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` (`local`)."""
-    threads: int | None = None
-    """Of torch on the processor (`local`); None: torch's own choice."""
-    price: PriceSettings | None = None
-    """None: no cost is counted, and no budget in money can be set."""
-
-
-class BudgetSettings(Settings, frozen=True):
-    """`budget`: limits that are reserved for before a request is sent."""
-
-    tokens: int | None = None
-    """Prompt and completion together."""
-    money: float | None = None
-    """In the currency of the model's price."""
-    hours: float | None = None
-    """Of one run, counted from its first request."""
 
 
 class Asking(Settings, frozen=True):
@@ -177,31 +119,6 @@ class VerifySettings(Settings, frozen=True):
     """Processes for symbolic work; what is decided exactly needs none."""
     code: CodeSettings = CodeSettings()
     """How programs are judged: `[verify.code]`."""
-
-
-class PrmSettings(Settings, frozen=True):
-    """`[prm]`: the process reward model that scores wrong attempts."""
-
-    model: str
-    """A folder (`local`) or the server's model name (`pooling`)."""
-    text: Literal["answer", "thinking"] = "answer"
-    """What is scored of an attempt. `thinking`: the reasoning, where a model puts its steps there, else the answer."""
-    kind: Literal["qwen"] = "qwen"
-    """The format: Qwen2.5-Math-PRM and its kin."""
-    backend: Literal["local", "pooling"] = "pooling"
-    """`pooling`: a vLLM server. `local`: transformers in this process, extra `[local]`."""
-    base_url: str | None = None
-    """The server's, with or without `/v1`; needed for `pooling`."""
-    api_key_env: str | None = None
-    """The environment variable that holds the key."""
-    context: int | None = None
-    """Tokens that the model reads: None is what the folder says, or 4096. A longer attempt is not scored."""
-    concurrency: int = 16
-    """Requests in flight at most (`pooling`)."""
-    idle_timeout: float = 300.0
-    """Seconds without a byte after which a request counts as dead (`pooling`)."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` (`local`)."""
 
 
 QUINTILES, CALIBRATION = "quintiles", "calibration:"

@@ -1,0 +1,86 @@
+"""The records of the tables that say which models there are, where they run and what they cost."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from gradatim.config.tables import Settings
+
+
+class PriceSettings(Settings, frozen=True):
+    """`price` of a model, in your currency per million tokens."""
+
+    input: float = 0.0
+    """For the prompt's tokens."""
+    cached_input: float | None = None
+    """None: as `input`."""
+    output: float = 0.0
+    """For the tokens written, reasoning included."""
+
+
+class ModelSettings(Settings, frozen=True):
+    """`[models.NAME]`: a model on an OpenAI-compatible chat server, or in a folder and run in this process."""
+
+    model: str
+    """The model's name; attempts and grades are kept under it."""
+    kind: Literal["endpoint", "local"] = "endpoint"
+    """`endpoint`: a server. `local`: transformers in this process, extra `[local]`."""
+    base_url: str | None = None
+    """The server's, up to and with `/v1`; needed for `endpoint`."""
+    path: str | None = None
+    """The model's folder, as Hugging Face lays it out; needed for `local`."""
+    served_as: str | None = None
+    """The name to send, where the server knows the model by another."""
+    api_key_env: str | None = None
+    """The environment variable that holds the key. Keys stand in no file."""
+    concurrency: int | None = None
+    """Requests in flight at most; fewer when the server says it has too much to do. None: 64, and 256 for `local`,
+    where that many are written at once."""
+    stream: bool = True
+    """Ask for the answer in pieces, so that silence can be told from slowness."""
+    idle_timeout: float = 300.0
+    """Seconds without a byte after which a request counts as dead. There is no limit on the whole."""
+    tries: int = 5
+    """Tries per request in one run, for faults that may pass."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` (`local`)."""
+    threads: int | None = None
+    """Of torch on the processor (`local`); None: torch's own choice."""
+    price: PriceSettings | None = None
+    """None: no cost is counted, and no budget in money can be set."""
+
+
+class BudgetSettings(Settings, frozen=True):
+    """`budget`: limits that are reserved for before a request is sent."""
+
+    tokens: int | None = None
+    """Prompt and completion together."""
+    money: float | None = None
+    """In the currency of the model's price."""
+    hours: float | None = None
+    """Of one run, counted from its first request."""
+
+
+class PrmSettings(Settings, frozen=True):
+    """`[prm]`: the process reward model that scores wrong attempts."""
+
+    model: str
+    """A folder (`local`) or the server's model name (`pooling`)."""
+    text: Literal["answer", "thinking"] = "answer"
+    """What is scored of an attempt. `thinking`: the reasoning, where a model puts its steps there, else the answer."""
+    kind: Literal["qwen"] = "qwen"
+    """The format: Qwen2.5-Math-PRM and its kin."""
+    backend: Literal["local", "pooling"] = "pooling"
+    """`pooling`: a vLLM server. `local`: transformers in this process, extra `[local]`."""
+    base_url: str | None = None
+    """The server's, with or without `/v1`; needed for `pooling`."""
+    api_key_env: str | None = None
+    """The environment variable that holds the key."""
+    context: int | None = None
+    """Tokens that the model reads: None is what the folder says, or 4096. A longer attempt is not scored."""
+    concurrency: int = 16
+    """Requests in flight at most (`pooling`)."""
+    idle_timeout: float = 300.0
+    """Seconds without a byte after which a request counts as dead (`pooling`)."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` (`local`)."""
