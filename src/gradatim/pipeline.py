@@ -278,24 +278,42 @@ def spent(
     if draw is not None:
         inside = " AND a.question IN (SELECT i.question FROM draw_item i JOIN draw d ON d.pk = i.draw WHERE d.name = ?)"
         values.append(draw)
+    tokens, money = 0, 0.0
+    for bought in _BOUGHT:
+        more = _spent_on(library, bought, inside, values, price)
+        tokens, money = tokens + more[0], money + more[1]
+    return tokens, money
+
+
+_BOUGHT = (
+    "SELECT setting, question, prompt_tokens, completion_tokens, cost, 0 AS read, NULL AS most FROM attempt",
+    """SELECT b.setting, b.question, f.prompt_tokens, f.completion_tokens, f.cost, coalesce(b.completion_tokens, 0) AS
+    read, f.max_tokens AS most FROM further f CROSS JOIN attempt b ON b.pk = f.attempt""",
+)
+"""What answers cost: the first ones, and the further ones for those that were cut off, which read what was written."""
+
+
+def _spent_on(library: Library, bought: str, inside: str, values: list[str], price: Price | None) -> tuple[int, float]:
+    """Return tokens and money that these answers have cost."""
     uncounted = "(a.prompt_tokens IS NULL OR a.completion_tokens IS NULL)"
     whose = f"setting s ON s.pk = a.setting WHERE s.role = ? AND s.model = ? AND s.sampling <> ?{inside}"
     sql = (
         "SELECT coalesce(sum(a.prompt_tokens + a.completion_tokens), 0), "
         f"coalesce(sum(a.cost) FILTER (WHERE NOT {uncounted}), 0.0), count(*) FILTER (WHERE {uncounted}) "
-        f"FROM attempt a JOIN {whose}"
+        f"FROM ({bought}) a JOIN {whose}"
     )
     tokens, money, unknown = library.all(sql, values)[0]
     if not unknown:
         return int(tokens), float(money)
     sql = (
-        "SELECT a.prompt_tokens, a.completion_tokens, s.sampling, t.prompt FROM attempt a JOIN question_text t ON "
-        f"t.question = a.question JOIN {whose} AND {uncounted}"
+        "SELECT a.prompt_tokens, a.completion_tokens, a.read, a.most, s.sampling, t.prompt "
+        f"FROM ({bought}) a JOIN question_text t ON t.question = a.question JOIN {whose} AND {uncounted}"
     )
-    for prompt_tokens, completion_tokens, sampling_text, packed in library.rows(sql, values):
+    for prompt_tokens, completion_tokens, read, most, sampling_text, packed in library.rows(sql, values):
         sampling = Sampling(**json.loads(sampling_text))
-        prompt = prompt_bound(sampling.messages(unpack(packed))) if prompt_tokens is None else prompt_tokens
-        completion = sampling.max_tokens if completion_tokens is None else completion_tokens
+        bound = prompt_bound(sampling.messages(unpack(packed))) + read
+        prompt = bound if prompt_tokens is None else prompt_tokens
+        completion = (most or sampling.max_tokens) if completion_tokens is None else completion_tokens
         tokens += prompt + completion
         money += 0.0 if price is None else price.worst(prompt, completion) / 1e12
     return int(tokens), float(money)

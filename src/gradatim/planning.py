@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradatim.library import attempts, draws, questions
+from gradatim.library import attempts, draws, furthers, questions
 from gradatim.library.store import Library
-from gradatim.types import Role, content_id
+from gradatim.types import CUT_OFF, Role, content_id
 from gradatim.work.opening import price_of
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ def _attempt(library: Library, config: Config) -> Planned:
     wanted = questions.count_active(library, sets) * config.attempt.samples
     setting = _setting(library, Role.BASE, chosen.model, attempts.sampling_text(config.attempt.sampling()))
     done = 0 if setting is None else attempts.count_done(library, setting, sets, config.attempt.samples)
+    cut = furthers.count(library, setting, sets, config.attempt.samples)
+    further = 0 if config.attempt.truncated == "keep" else cut.waiting
     prompt, completion = _means(library, Role.BASE, chosen.model)
     return _costed(
         Planned(
@@ -98,13 +100,23 @@ def _attempt(library: Library, config: Config) -> Planned:
             done=done,
             to_do=wanted - done,
             unit="attempts",
-            at_most=(wanted - done) * config.attempt.max_tokens,
+            at_most=(wanted - done) * config.attempt.max_tokens + further * (config.attempt.truncated_max_tokens or 0),
+            note=_cut_off(cut, config.attempt.truncated),
         ),
         prompt,
         completion,
         wanted - done,
         price_of(chosen),
     )
+
+
+def _cut_off(cut: furthers.CutOff, what: str) -> str:
+    """Say how many answers are cut off, and what is to become of them; the estimate does not hold what that costs."""
+    if not cut.still:
+        return ""
+    words = {"keep": "kept", "continue": "to be continued", "retry": "to be retried"}[what]
+    further = f", {cut.waiting} {words}" if cut.waiting else ""
+    return f"{cut.still} answers are cut off{further}"
 
 
 def _setting(library: Library, role: Role, model: str, sampling: str) -> attempts.Setting | None:
@@ -132,7 +144,8 @@ def _costed(
     """Add the estimate of tokens and cost, where this model has answered before."""
     if prompt is None or completion is None:
         some = "; attempt --limit 50 gives some" if planned.stage == "attempt" else ""
-        return _with(planned, note=f"no estimate before the first answers{some}" if requests else "")
+        note = f"no estimate before the first answers{some}" if requests else ""
+        return _with(planned, note="; ".join(filter(None, (note, planned.note))))
     cost = None if price is None else requests * (prompt * price.input + completion * price.output) / 1e6
     return _with(planned, tokens=round(requests * (prompt + completion)), cost=cost)
 
@@ -153,6 +166,8 @@ def _with(planned: Planned, *, tokens: int | None = None, cost: float | None = N
 def _verify(library: Library) -> Planned:
     total = int(library.value("SELECT count(*) FROM attempt"))
     judged = int(library.value("SELECT count(*) FROM (SELECT attempt FROM verdict GROUP BY attempt)"))
+    unread = "NOT EXISTS (SELECT 1 FROM fresh v WHERE v.attempt = f.attempt)"
+    judged -= int(library.value(f"SELECT count(*) FROM further f WHERE f.stale > 0 AND {unread}"))
     return Planned(
         stage="verify", done=judged, to_do=total - judged, unit="verdicts", note="a newer checker judges all again"
     )
@@ -187,6 +202,8 @@ def _teach(library: Library, config: Config) -> Planned:
     yield_ = chains / len(rows) if chains else 1.0
     prompt, completion = _means(library, Role.TEACHER, chosen.model)
     requests = missing / yield_
+    cut = sum(row[6] in CUT_OFF for row in rows)
+    notes = (f"{yield_:.0%} of the answers verified so far" if rows else "", f"{cut} are cut off" if cut else "")
     return _costed(
         Planned(
             stage="teach",
@@ -194,7 +211,7 @@ def _teach(library: Library, config: Config) -> Planned:
             to_do=missing,
             unit="chains",
             at_most=missing * config.teach.tries * config.teach.max_tokens,
-            note=f"{yield_:.0%} of the answers verified so far" if rows else "",
+            note=", ".join(filter(None, notes)),
         ),
         prompt,
         completion,

@@ -41,9 +41,9 @@ def summary(library: Library) -> list[tuple[str, str, int, str]]:
         ),
         *library.all(
             "SELECT 'attempts', s.role || ' ' || s.model, count(*), "
-            "coalesce(sum(a.completion_tokens), 0) || ' tokens written' || "
+            "coalesce(sum(a.written_tokens), 0) || ' tokens written' || "
             "CASE WHEN sum(a.cost) IS NULL THEN '' ELSE printf(', cost %.4f', sum(a.cost)) END "
-            "FROM attempt a JOIN setting s ON s.pk = a.setting GROUP BY s.pk"
+            "FROM answer a JOIN setting s ON s.pk = a.setting GROUP BY s.pk"
         ),
         *_verdicts(library),
         *library.all(
@@ -71,7 +71,7 @@ def _verdicts(library: Library) -> list[tuple[str, str, int, str]]:
     # for each of the counts.
     counts = ", ".join(f"count(*) FILTER (WHERE outcome = '{outcome}')" for outcome in sorted(Outcome))
     sql = (
-        f"SELECT {counts} FROM (SELECT (SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk "
+        f"SELECT {counts} FROM (SELECT (SELECT v.outcome FROM fresh v WHERE v.attempt = a.pk "
         "ORDER BY v.checker DESC LIMIT 1) AS outcome FROM attempt a WHERE a.setting = ? LIMIT -1)"
     )
     return [
@@ -185,7 +185,7 @@ _ATTEMPTS = (
     "SELECT a.pk, q.id || '-' || s.id || '-' || a.sample, s.role || ' ' || s.model, "
     "thinking_of(t.content, t.reasoning), "
     "answer_of(t.content, t.reasoning), a.finish_reason, a.completion_tokens FROM question q CROSS JOIN setting s "
-    "CROSS JOIN attempt a ON a.setting = s.pk AND a.question = q.pk JOIN attempt_text t ON t.attempt = a.pk "
+    "CROSS JOIN answer a ON a.setting = s.pk AND a.question = q.pk JOIN answer_text t ON t.attempt = a.pk "
     "WHERE q.pk = ? ORDER BY a.setting, a.sample"
 )
 

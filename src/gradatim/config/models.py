@@ -42,6 +42,10 @@ class ModelSettings(Settings, frozen=True):
     """Seconds without a byte after which a request counts as dead. There is no limit on the whole."""
     tries: int = 5
     """Tries per request in one run, for faults that may pass."""
+    continues: Literal["vllm", "prefix", "mistral"] | None = None
+    """How the server goes on with an answer that was cut off (`endpoint`). `vllm`: `continue_final_message`, of vLLM
+    and SGLang. `prefix`: `prefix` on the last message, of DeepSeek. `mistral`: the same, and the answer repeats what
+    was sent. None: it cannot be asked to."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` (`local`)."""
     threads: int | None = None

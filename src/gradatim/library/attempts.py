@@ -152,6 +152,9 @@ def write(connection: sqlite3.Connection, batch: Sequence[NewAttempt | NewFault]
                 "INSERT INTO attempt_text VALUES (?, ?, ?)",
                 (cursor.lastrowid, pack(reply.content), pack(reply.reasoning)),
             )
+            if reply.ids:
+                values = (cursor.lastrowid, pack(" ".join(map(str, reply.ids))))
+                connection.execute("INSERT INTO cut_tokens VALUES (?, ?)", values)
 
 
 def write_fault(connection: sqlite3.Connection, item: NewFault) -> None:

@@ -3,13 +3,15 @@
 A migration is never edited once it is released; a change of the tables is a new one at the end. The file's
 `user_version` is the number of migrations it has had, and its `application_id` says that it is ours.
 
-Two kinds of table. Those up to `fault` hold what was read, paid for or computed at a cost: rows are added, never
-edited.
+Two kinds of table. Those up to `fault`, and `further`, hold what was read, paid for or computed at a cost: rows are
+added, never edited.
 `grade` and `chain` are derived from them and can be written again at any time.
 Narrow columns and long texts are apart: a count over millions of attempts reads no text.
 """
 
 from __future__ import annotations
+
+from gradatim.library.further_tables import FURTHER
 
 APPLICATION_ID = 0x47524144  # "GRAD"
 
@@ -344,4 +346,4 @@ FROM calibration c JOIN setting s ON s.pk = c.setting JOIN setting r ON r.pk = c
 """
 """`setting` is whose attempts are graded, `rates` whose give the pass rates; cuts and correlations are JSON."""
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING, _CODE, _CALIBRATION)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING, _CODE, _CALIBRATION, FURTHER)

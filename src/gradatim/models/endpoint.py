@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gradatim.errors import SetupError, UsageError
-from gradatim.models.chat import Collector, body_of, encoded
+from gradatim.models.chat import CONTINUING, Collector, body_of, encoded
 from gradatim.models.faults import ModelFault, Refused, Retry, Stop
 from gradatim.models.statuses import fault_of, retry_after, unsupported_field
 
@@ -87,6 +87,7 @@ class Endpoint:
         idle_timeout: float = 300.0,
         connect_timeout: float = 30.0,
         key_header: str = "Authorization",
+        continues: str | None = None,
     ) -> None:
         """Check the settings and read the key; nothing is sent yet.
 
@@ -99,6 +100,8 @@ class Endpoint:
             idle_timeout: seconds without a byte after which a try is given up.
             connect_timeout: seconds to reach the server.
             key_header: `Authorization` sends `Bearer KEY`; any other name (`api-key`) sends the key alone.
+            continues: how the server is asked to go on with an answer that was cut off: `vllm`, `prefix`, `mistral`, or
+                None.
 
         Raises `UsageError` for a setting that cannot be right and `SetupError` for a key that is not there.
         """
@@ -109,6 +112,7 @@ class Endpoint:
         self.name = name
         self.base_url = checked_url(base_url)
         self.model = model or name
+        self.continues = continues
         self.notes: list[str] = []
         """What was found out about the server and concerns the user, each once, oldest first."""
         self._stream = stream
@@ -138,8 +142,9 @@ class Endpoint:
         """
         dropped = self._dropped
         while True:
-            body = body_of(request, model=self.model, stream=self._stream, dropped=dropped)
-            answer = await self._try(encoded(body), frozenset(body))
+            body = body_of(request, model=self.model, stream=self._stream, dropped=dropped, continues=self.continues)
+            # Asked without what makes it go on, a server would begin anew.
+            answer = await self._try(encoded(body), frozenset(body) - (CONTINUING if request.begun else set()))
             if not isinstance(answer, str):
                 break
             dropped |= {answer}

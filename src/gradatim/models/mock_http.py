@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gradatim.models.mock_answers import Said, halved, step_scores
+from gradatim.models.mock_answers import Said, continued, halved, step_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,8 @@ _quoted = msgspec.json.Encoder().encode
 class _Turn(msgspec.Struct):
     role: str = ""
     content: Any = ""
+    prefix: bool = False
+    reasoning_content: str | None = None
 
 
 class _Options(msgspec.Struct):
@@ -50,6 +53,12 @@ class _Ask(msgspec.Struct):
     temperature: float | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
+    continue_final_message: bool = False
+    add_generation_prompt: bool = True
+
+    def goes_on(self) -> bool:
+        """Whether it asks to go on with its last message, in vLLM's words or in DeepSeek's."""
+        return self.messages[-1].role == "assistant" and (self.continue_final_message or self.messages[-1].prefix)
 
 
 _decode_ask = msgspec.json.Decoder(_Ask).decode
@@ -193,6 +202,9 @@ class Connection(asyncio.Protocol):
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             self._finish(response(400, _error(f"not a chat request: {error}")))
             return
+        if asked.continue_final_message and asked.add_generation_prompt:
+            self._finish(response(400, _error("continue_final_message and add_generation_prompt exclude each other")))
+            return
         digest, kind = self._state.arrived(body)
         self._chatting = True
         self._later(lambda: self._answer(asked, digest, kind))
@@ -277,24 +289,34 @@ class Connection(asyncio.Protocol):
     def _said(self, asked: _Ask) -> Said:
         text = next((_text(turn.content) for turn in reversed(asked.messages) if turn.role == "user"), "")
         limit = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
-        return self._state.answers.say(
+        settings = self._state.settings
+        goes_on = settings.continues != "ignore" and bool(asked.messages) and asked.goes_on()
+        said = self._state.answers.say(
             model=asked.model,
             text=text,
             # Greedy decoding has no use for a seed.
             seed="" if asked.temperature == 0 else f"{asked.seed}/{asked.temperature}",
-            max_tokens=limit,
-            thinks=self._state.settings.reasoning != "none",
+            max_tokens=None if goes_on else limit,
+            thinks=settings.reasoning != "none",
         )
+        if not goes_on:
+            return said
+        last = asked.messages[-1]
+        begun = _text(last.content)
+        rest = continued(said, begun, tags=settings.reasoning == "think", max_tokens=limit)
+        return replace(rest, content=begun + rest.content) if settings.continues == "echo" else rest
 
     def _pieces(self, asked: _Ask, said: Said) -> list[bytes]:
         """Return the whole response in the parts in which a server would write it."""
         field_name, content = self._state.settings.reasoning, said.content
         thinking = said.thinking
-        if field_name == "think":
+        if field_name == "think" and (thinking or not said.goes_on):
             closing = "\n</think>\n\n" if content or said.finish_reason == "stop" else ""
             thinking, content = "", f"<think>\n{thinking}{closing}{content}"
         name = "reasoning_content" if field_name == "field" else "reasoning"
-        prompt_tokens = sum(len(_text(turn.content)) // 4 + 4 for turn in asked.messages)
+        prompt_tokens = sum(
+            (len(_text(turn.content)) + len(turn.reasoning_content or "")) // 4 + 4 for turn in asked.messages
+        )
         usage = _quoted(
             {
                 "prompt_tokens": prompt_tokens,

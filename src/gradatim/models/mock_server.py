@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from gradatim.models.mock_answers import Speaker
 
+_CONTINUES = ("honest", "echo", "ignore")
 _REASONING = ("none", "field", "reasoning", "think")
 
 
@@ -60,6 +61,9 @@ class MockSettings:
     """A JSONL file of questions with references, and solutions where it has them."""
     reasoning: str = "none"
     """`field` (reasoning_content), `reasoning`, `think` (tags in the text), or `none`."""
+    continues: str = "honest"
+    """What it does when it is asked to go on with an answer: `honest` goes on, `echo` repeats what it was sent before
+    it does, as Mistral's server does, and `ignore` begins anew, as one does that does not know the field."""
     faults: tuple[tuple[str, float], ...] = ()
     """Kinds of `mock_faults.KINDS` with their probabilities."""
     seed: int = 0
@@ -81,6 +85,8 @@ class MockSettings:
             )
         if self.reasoning not in _REASONING:
             raise UsageError(f"--reasoning {self.reasoning}: write one of {', '.join(_REASONING)}")
+        if self.continues not in _CONTINUES:
+            raise UsageError(f"--continues {self.continues}: write one of {', '.join(_CONTINUES)}")
         if not 0 <= self.port < 65536:
             raise UsageError(f"--port {self.port}: write a number from 0 to 65535")
         for word in ("latency", "retry_after", "drip"):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradatim.errors import LimitError
-from gradatim.library import attempts, questions
+from gradatim.library import attempts, furthers, questions
+from gradatim.library.attempts import NewAttempt
+from gradatim.library.furthers import NONE, CutOff
 from gradatim.progress import Progress, Tick, silent
 from gradatim.work.asking import Asking, request
+from gradatim.work.truncation import Furthers, Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gradatim.library.attempts import Setting
     from gradatim.library.questions import QuestionSet
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from gradatim.models.budget import Budget, Price
     from gradatim.models.pace import EngineSettings, EngineStats
     from gradatim.types import Request, Role, Sampling
+    from gradatim.work.asking import Stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +50,10 @@ class AttemptResult:
     """The limit that ended the run early; empty where none did."""
     notes: tuple[str, ...] = ()
     """What was found out about the server: a field that it does not take, say."""
+    cut_off: CutOff = NONE
+    """Of the wanted attempts that are there: how many were cut off, and what has become of them."""
+    asked_further: int = 0
+    """Further requests that this run made for such answers."""
 
     @property
     def left(self) -> int:
@@ -63,7 +72,9 @@ class Wanted:
     samples: int
     sampling: Sampling
     limit: int | None = None
-    """Ask at most so many questions in this run."""
+    """Ask at most so many questions in this run; further requests for answers that were cut off do not count."""
+    truncated: Policy | None = None
+    """What becomes of answers that are cut off; None: they are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +97,17 @@ def answer(library: Library, model: Model, wanted: Wanted, means: Means) -> Atte
     in_all = questions.count_active(library, wanted.sets) * wanted.samples
     before = attempts.count_done(library, setting, wanted.sets, wanted.samples)
     price = means.price
-    asking = Asking(library, model, setting, stage=wanted.stage, price=price)
+    further = None if wanted.truncated is None else Furthers(wanted.truncated)
     feed = _Missing(library, setting, wanted)
+    cut = None if further is None else _CutOff(library, setting, wanted, further, feed)
+    committed = None if cut is None else cut.committed
+    asking = Asking(library, model, setting, stage=wanted.stage, price=price, committed=committed, further=further)
+    if cut is not None:
+        cut.wake = asking.wake
 
     def tick(stats: EngineStats) -> Tick:
         return Tick(
-            done=before + stats.replies,
+            done=before + asking.first,
             total=in_all,
             tokens=stats.prompt_tokens + stats.completion_tokens,
             cost=asking.cost if price else None,
@@ -101,7 +117,7 @@ def answer(library: Library, model: Model, wanted: Wanted, means: Means) -> Atte
 
     stopped = ""
     try:
-        asking.run(feed, means.engine, means.budget, tick, means.progress)
+        asking.run(cut or feed, means.engine, means.budget, tick, means.progress)
     except LimitError as error:
         stopped = str(error)
     stats = asking.engine.stats
@@ -110,7 +126,7 @@ def answer(library: Library, model: Model, wanted: Wanted, means: Means) -> Atte
         setting=setting.id,
         wanted=in_all,
         before=before,
-        answered=stats.replies,
+        answered=asking.first,
         faults=asking.faults,
         prompt_tokens=stats.prompt_tokens,
         completion_tokens=stats.completion_tokens,
@@ -118,6 +134,8 @@ def answer(library: Library, model: Model, wanted: Wanted, means: Means) -> Atte
         seconds=stats.seconds,
         stopped=stopped,
         notes=asking.notes,
+        cut_off=furthers.count(library, setting, wanted.sets, wanted.samples),
+        asked_further=asking.second,
     )
 
 
@@ -171,3 +189,59 @@ class _Missing:
         for question, samples in page:
             asked = texts[question]
             self._ready.extend(request(question, asked, sample, self._sampling) for sample in samples)
+
+
+class _CutOff:
+    """The requests that are missing, and after them one further request for each answer that was cut off.
+
+    Those of earlier runs come first. An answer of this run is asked further for when it is durable.
+    """
+
+    def __init__(
+        self, library: Library, setting: Setting, wanted: Wanted, further: Furthers, missing: _Missing
+    ) -> None:
+        self._library = library
+        self._setting = setting
+        self._sampling = wanted.sampling
+        self._further = further
+        self._missing = missing
+        self._earlier: Iterator[tuple[int, int]] | None = furthers.waiting(
+            library, setting, wanted.sets, wanted.samples
+        )
+        self._ready: deque[tuple[int, int]] = deque()
+        self._given = self._settled = 0
+        self.wake: Callable[[], None] = lambda: None
+
+    def take(self) -> Request | None:
+        """Give the next request."""
+        found = self._missing.take() or self._next_further()
+        self._given += found is not None
+        return found
+
+    def open(self) -> bool:
+        """Whether there is more, or may be when what is under way is durable."""
+        if self._missing.open() or self._given > self._settled:
+            return True
+        return not self._further.refused and bool(self._ready or self._earlier)
+
+    def committed(self, batch: Sequence[Stored]) -> None:
+        """Take note of what is durable; called from the journal's thread."""
+        self._ready.extend(
+            (item.question, item.sample) for item in batch if isinstance(item, NewAttempt) and item.reply.cut_off
+        )
+        self._settled += len(batch)
+        self.wake()
+
+    def _next_further(self) -> Request | None:
+        if not self._further.ready:
+            return None
+        if not self._ready and self._earlier is not None:
+            self._ready.extend(itertools.islice(self._earlier, 500))
+            if not self._ready:
+                self._earlier = None
+        if not self._ready:
+            return None
+        question, sample = self._ready.popleft()
+        first = furthers.first_answer(self._library, self._setting.pk, question, sample)
+        asked = request(question, questions.get(self._library, question), sample, self._sampling)
+        return self._further.request(asked, first)

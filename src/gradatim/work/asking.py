@@ -10,13 +10,16 @@ import hashlib
 import time
 from typing import TYPE_CHECKING
 
-from gradatim.library.attempts import NewAttempt, NewFault, check_weights, write
+from gradatim.library import attempts, furthers
+from gradatim.library.attempts import NewAttempt, NewFault, check_weights
+from gradatim.library.furthers import NewFurther
 from gradatim.library.journal import Journal
 from gradatim.models.engine import Engine
 from gradatim.progress import Tick, Ticker
 from gradatim.types import Request
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Sequence
 
     from gradatim.library.attempts import Setting
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from gradatim.models.pace import EngineSettings, EngineStats
     from gradatim.progress import Progress
     from gradatim.types import Fault, Question, Reply, Sampling
+    from gradatim.work.truncation import Furthers
+
+    Stored = NewAttempt | NewFurther | NewFault
 
 _SAMPLE_BITS = 20
 """A request's key is the question's key and, in the low bits, the sample index: nothing has to be remembered."""
@@ -45,6 +51,15 @@ def question_and_sample(key: int) -> tuple[int, int]:
     return key >> _SAMPLE_BITS, key & (1 << _SAMPLE_BITS) - 1
 
 
+def write(connection: sqlite3.Connection, batch: Sequence[Stored]) -> None:
+    """Put answers and faults into the open transaction, in their order: a further answer comes after the first."""
+    for item in batch:
+        if isinstance(item, NewFurther):
+            furthers.write(connection, item)
+        else:
+            attempts.write(connection, [item])
+
+
 class Asking:
     """Runs a feed of requests through the engine and the answers into the library."""
 
@@ -56,7 +71,8 @@ class Asking:
         *,
         stage: str,
         price: Price | None,
-        committed: Callable[[Sequence[NewAttempt | NewFault]], None] | None = None,
+        committed: Callable[[Sequence[Stored]], None] | None = None,
+        further: Furthers | None = None,
     ) -> None:
         self._library = library
         self._model = model
@@ -64,6 +80,11 @@ class Asking:
         self._stage = stage
         self._price = price
         self._committed = committed
+        self._further = further
+        self.first = 0
+        """First answers that came."""
+        self.second = 0
+        """Further answers that came."""
         self.cost = 0.0
         self.faults: dict[str, int] = {}
 
@@ -81,11 +102,11 @@ class Asking:
         """
         if fingerprint := getattr(self._model, "fingerprint", ""):
             check_weights(self._library, self._model.name, fingerprint)
-        journal: Journal[NewAttempt | NewFault] = Journal(self._library, write, self._committed)
+        journal: Journal[Stored] = Journal(self._library, write, self._committed)
         engine = Engine(
             self._model,
             _Guarded(feed, journal),
-            on_reply=lambda request, reply: journal.put(self._attempt(request, reply)),
+            on_reply=lambda request, reply: journal.put(self._answer(request, reply)),
             on_fault=lambda request, fault: journal.put(self._fault(request, fault)),
             settings=settings,
             budget=budget,
@@ -101,30 +122,46 @@ class Asking:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the model found out about its server and concerns the user; a model need not note anything."""
-        return tuple(getattr(self._model, "notes", ()))
+        found = () if self._further is None else self._further.notes(self._model.name)
+        return (*getattr(self._model, "notes", ()), *found)
 
     def wake(self) -> None:
         """Say that the feed may have something again; from any thread."""
         self.engine.wake()
 
-    def _attempt(self, request: Request, reply: Reply) -> NewAttempt:
+    def _answer(self, request: Request, reply: Reply) -> NewAttempt | NewFurther:
         question, sample = question_and_sample(request.key)
         cost = None if self._price is None else self._price.cost(reply.usage)
         self.cost += cost or 0.0
-        return NewAttempt(
-            setting=self._setting.pk, question=question, sample=sample, reply=reply, cost=cost, made_at=time.time()
-        )
+        pk, now = self._setting.pk, time.time()
+        if self._further is not None and request.further:
+            self.second += 1
+            kind, reply = self._further.read(request, reply)
+            return NewFurther(
+                setting=pk,
+                question=question,
+                sample=sample,
+                kind=kind,
+                max_tokens=request.sampling.max_tokens,
+                reply=reply,
+                cost=cost,
+                made_at=now,
+            )
+        self.first += 1
+        return NewAttempt(setting=pk, question=question, sample=sample, reply=reply, cost=cost, made_at=now)
 
     def _fault(self, request: Request, fault: Fault) -> NewFault:
         question, sample = question_and_sample(request.key)
         self.faults[fault.reason] = self.faults.get(fault.reason, 0) + 1
+        if self._further is not None:
+            self._further.failed(request)
         return NewFault(stage=self._stage, fault=fault, question=question, setting=self._setting.pk, sample=sample)
 
 
 class _Guarded:
     """A feed that ends when the journal fails: a feed that waits for commits would wait for ever."""
 
-    def __init__(self, feed: Feed, journal: Journal[NewAttempt | NewFault]) -> None:
+    def __init__(self, feed: Feed, journal: Journal[Stored]) -> None:
         self._feed = feed
         self._journal = journal
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gradatim.library import draws, questions
+from gradatim.library import draws, furthers, questions
 from gradatim.library.text import unpack
+from gradatim.types import CUT_OFF
 from gradatim.work.asking import request
 from gradatim.work.keeping import drop_reason
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gradatim.library.draws import Draw
     from gradatim.library.store import Library
     from gradatim.types import Question, Request, Sampling
+    from gradatim.work.truncation import Furthers
 
 _RUNS_TO_JUDGE = 3
 """How often the checker may fail on one answer before another is bought in its place: else a level waits for ever."""
@@ -38,6 +40,8 @@ class _Level:
     """Questions not yet asked."""
     again: deque[int] = field(default_factory=deque)
     """Questions that may be asked again."""
+    further: deque[tuple[int, int]] = field(default_factory=deque)
+    """Questions whose answer to this sample was cut off, and that get a further request."""
     chains: int = 0
     out: int = 0
     """Requests sent and not yet judged."""
@@ -54,6 +58,8 @@ class Standing:
     """A fault of ours kept it from a verdict: it may be a chain yet, so nothing is bought in its place."""
     again: bool
     """Its question may be asked again: it was not cut off."""
+    further: bool = False
+    """It was cut off, and a further request may be made for it."""
 
 
 class Desk:
@@ -67,8 +73,10 @@ class Desk:
         sampling: Sampling,
         settings: TeachSettings,
         curate: CurateSettings,
+        further: Furthers | None = None,
     ) -> None:
         self.library = library
+        self.further = further
         self.draw = draw
         self.setting = setting
         self._sampling = sampling
@@ -86,17 +94,20 @@ class Desk:
     def open_books(self) -> None:
         """Count what the library has: chains of any teacher, and this one's tries."""
         done, through, held = set[int](), set[int](), Counter[int]()
+        cut: dict[int, int] = {}
         hopeless = _hopeless(self.library)
         for row in draws.teacher_attempts(self.library, self.draw):
             question, attempt, own = row[2], row[3], row[9] == self.setting.pk
             content, reasoning = self.library.all(
-                "SELECT content, reasoning FROM attempt_text WHERE attempt = ?", (attempt,)
+                "SELECT content, reasoning FROM answer_text WHERE attempt = ?", (attempt,)
             )[0]
             standing = self.standing(row[5], unpack(content), unpack(reasoning), row[7], row[6])
             if standing.chain:
                 done.add(question)
             elif standing.unjudged and attempt not in hopeless:
                 held[question] += 1
+            elif own and standing.further and row[11] is None:
+                cut[question] = row[4]
             elif own and not standing.again:
                 through.add(question)
             if own:
@@ -105,11 +116,14 @@ class Desk:
         never = draws.undrawable(self.library)
         for level, order in draws.items(self.library, self.draw).items():
             self._level_of.update(dict.fromkeys(order, level))
-            open_ = [one for one in order if one not in done | held.keys() | through | never]
+            open_ = [one for one in order if one not in done | held.keys() | through | cut.keys() | never]
             self._levels[level] = _Level(
                 quota=self.draw.quotas.get(level, 0),
                 order=deque(one for one in open_ if not self._tried[one]),
                 again=deque(one for one in open_ if 0 < self._tried[one] < self._tries),
+                further=deque(
+                    (one, cut[one]) for one in order if one in cut and one not in done | held.keys() | through | never
+                ),
                 chains=sum(one in done and one not in never for one in order),
                 held=sum(one in held and one not in done and one not in never for one in order),
             )
@@ -119,8 +133,9 @@ class Desk:
     ) -> Standing:
         """Return what an answer with this outcome has come to; None: it has no verdict."""
         reason = drop_reason(outcome, content, reasoning, completion_tokens, self._curate)
-        again = finish_reason not in ("length", "max_tokens")
-        return Standing(chain=reason == "", unjudged=outcome is None, again=again)
+        cut_off = finish_reason in CUT_OFF
+        further = cut_off and self.further is not None
+        return Standing(chain=reason == "", unjudged=outcome is None, again=not cut_off, further=further)
 
     def chains(self) -> int:
         """Chains so far, of all levels."""
@@ -148,7 +163,12 @@ class Desk:
         return any(self._has_work(level) for level in self._levels.values())
 
     def _has_work(self, level: _Level) -> bool:
-        return level.chains + level.out + level.held < level.quota and bool(level.again or level.order)
+        if level.chains + level.out + level.held >= level.quota:
+            return False
+        return bool(level.again or level.order) or self._has_further(level)
+
+    def _has_further(self, level: _Level) -> bool:
+        return bool(level.further) and self.further is not None and self.further.ready
 
     def take(self) -> Request | None:
         """Give the next request of the level that is furthest from its quota."""
@@ -157,24 +177,45 @@ class Desk:
             if not ready:
                 return None
             level = max(ready, key=lambda one: (one.quota - one.chains - one.out - one.held) / one.quota)
-            question = level.again.popleft() if level.again else level.order.popleft()
             level.out += 1
+            if self._has_further(level):
+                question, cut = level.further.popleft()
+            else:
+                question, cut = (level.again or level.order).popleft(), None
         asked = self._out[question] = questions.get(self.library, question)
-        return request(question, asked, self._next[question], self._sampling)
+        if cut is None or self.further is None:
+            return request(question, asked, self._next[question], self._sampling)
+        first = furthers.first_answer(self.library, self.setting.pk, question, cut)
+        return self.further.request(request(question, asked, cut, self._sampling), first)
 
     def open(self) -> bool:
         """Whether a judged answer may still make room for a request."""
         with self._lock:
             return any(level.out or self._has_work(level) for level in self._levels.values())
 
-    def judged(self, question: int, standing: Standing) -> None:
-        """Take note of a judged answer."""
+    def cut_off(self, question: int, sample: int) -> None:
+        """Take note of a first answer that was cut off and gets a further request."""
         with self._lock:
-            level = self._levels[self._level_of[question]]
-            level.out -= 1
-            del self._out[question]
-            self._tried[question] += 1
-            self._next[question] += 1
+            level = self._first(question)
+            level.further.append((question, sample))
+
+    def _first(self, question: int) -> _Level:
+        """Count a question's first answer to its next sample; return the question's level."""
+        level = self._settled(question)
+        self._tried[question] += 1
+        self._next[question] += 1
+        return level
+
+    def _settled(self, question: int) -> _Level:
+        level = self._levels[self._level_of[question]]
+        level.out -= 1
+        del self._out[question]
+        return level
+
+    def judged(self, question: int, standing: Standing, *, further: bool = False) -> None:
+        """Take note of a judged answer; of a further one, whose try was counted with the first."""
+        with self._lock:
+            level = self._settled(question) if further else self._first(question)
             if standing.chain:
                 level.chains += 1
             elif standing.unjudged:
@@ -185,8 +226,7 @@ class Desk:
     def gave_up(self, question: int) -> None:
         """Take note of a request without an answer: this run asks the level's next question instead."""
         with self._lock:
-            self._levels[self._level_of[question]].out -= 1
-            del self._out[question]
+            self._settled(question)
 
 
 def _hopeless(library: Library) -> set[int]:

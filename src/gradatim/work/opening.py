@@ -37,6 +37,7 @@ def open_model(settings: ModelSettings) -> Endpoint | LocalModel:
         model=settings.served_as,
         stream=settings.stream,
         idle_timeout=settings.idle_timeout,
+        continues=settings.continues,
     )
 
 
