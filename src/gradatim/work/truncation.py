@@ -86,9 +86,22 @@ def read_further(request: Request, reply: Reply, way: str | None) -> tuple[str, 
     first = request.begun
     if first is None:
         return RETRIED, reply
-    if way == "mistral":
-        reply = replace(reply, content=reply.content.removeprefix(unfinished(first.content)))
-    return (CONTINUED if way == LOCAL or _goes_on(first, reply) else ANEW), reply
+    if way == LOCAL:
+        return CONTINUED, reply
+    written = unfinished(first.content)
+    if way == "mistral" and reply.content.startswith(written):
+        rest = replace(reply, content=reply.content.removeprefix(written))
+        return (ANEW, reply) if _wrote_all(first, reply) else (CONTINUED, rest)
+    return (CONTINUED, reply) if _goes_on(first, reply) else (ANEW, reply)
+
+
+def _wrote_all(first: Reply, reply: Reply) -> bool:
+    """Whether a server that repeats what it was sent counts that among what it wrote: then it wrote it again."""
+    before, after = first.usage.completion, reply.usage.completion
+    if not before or after is None or not first.content:
+        return False
+    rest = before * (len(reply.content) / len(first.content) - 1)
+    return after > rest + before / 2
 
 
 def _goes_on(first: Reply, reply: Reply) -> bool:
