@@ -183,8 +183,9 @@ def _everything(library: Library, id_: str) -> list[tuple[str, object]]:
 
 _ATTEMPTS = (
     "SELECT a.pk, q.id || '-' || s.id || '-' || a.sample, s.role || ' ' || s.model, "
-    "thinking_of(t.content, t.reasoning), "
-    "answer_of(t.content, t.reasoning), a.finish_reason, a.completion_tokens FROM question q CROSS JOIN setting s "
+    "thinking_of(t.content, t.reasoning), answer_of(t.content, t.reasoning), a.finish_reason, a.completion_tokens, "
+    "CASE a.further WHEN 'anew' THEN ', begun anew, not continued' ELSE coalesce(', ' || a.further, '') END "
+    "FROM question q CROSS JOIN setting s "
     "CROSS JOIN answer a ON a.setting = s.pk AND a.question = q.pk JOIN answer_text t ON t.attempt = a.pk "
     "WHERE q.pk = ? ORDER BY a.setting, a.sample"
 )
@@ -192,11 +193,12 @@ _ATTEMPTS = (
 
 def _attempt(library: Library, attempt: tuple[object, ...]) -> list[tuple[str, object]]:
     """Return an attempt's texts, verdicts, scores and what became of it as a chain."""
-    pk, id_, who, thinking, answer, finish, tokens = attempt
+    pk, id_, who, thinking, answer, finish, tokens, became = attempt
+    counted = "unknown" if tokens is None else tokens
     rows: list[tuple[str, object]] = [
         (
             "attempt",
-            f"{id_} by {who}, finish {finish or 'unknown'}, {tokens if tokens is not None else 'unknown'} tokens",
+            f"{id_} by {who}, finish {finish or 'unknown'}, {counted} tokens{became}",
         )
     ]
     if thinking:
@@ -222,7 +224,9 @@ def _attempt(library: Library, attempt: tuple[object, ...]) -> list[tuple[str, o
 
 _VERDICTS = (
     "SELECT v.outcome, v.reason, unpack(coalesce(x.answer, v.answer)), v.found_by, c.name || ' ' || c.version || "
-    "CASE c.round WHEN 0 THEN '' ELSE ', round ' || c.round END, v.passed, v.total, unpack(x.detail) "
+    "CASE c.round WHEN 0 THEN '' ELSE ', round ' || c.round END || iif(v.checker <= coalesce((SELECT f.stale "
+    "FROM further f WHERE f.attempt = v.attempt), 0), ', of the first answer', ''), v.passed, v.total, "
+    "unpack(x.detail) "
     "FROM verdict v JOIN checker c ON c.pk = v.checker LEFT JOIN verdict_text x ON x.attempt = v.attempt "
     "AND x.checker = v.checker WHERE v.attempt = ? ORDER BY c.pk"
 )

@@ -81,6 +81,8 @@ def _settings(sampling: Sampling) -> dict[str, Any]:
     return fields | extra
 
 
+CONTINUES = ("vllm", "prefix", "mistral")
+"""The ways in which servers are asked to go on with an answer."""
 CONTINUING = frozenset({"continue_final_message", "add_generation_prompt", "messages"})
 """Fields that ask a server to go on with an answer. One that does not take them must not be asked without them."""
 

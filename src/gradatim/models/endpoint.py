@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gradatim.errors import SetupError, UsageError
-from gradatim.models.chat import CONTINUING, Collector, body_of, encoded
+from gradatim.models.chat import CONTINUES, CONTINUING, Collector, body_of, encoded
 from gradatim.models.faults import ModelFault, Refused, Retry, Stop
 from gradatim.models.statuses import fault_of, retry_after, unsupported_field
 
@@ -111,6 +111,8 @@ class Endpoint:
             raise UsageError("idle_timeout and connect_timeout are seconds above 0")
         self.name = name
         self.base_url = checked_url(base_url)
+        if continues not in (None, *CONTINUES):
+            raise UsageError(f"continues is {continues!r}: write one of {', '.join(CONTINUES)}, or leave it out")
         self.model = model or name
         self.continues = continues
         self.notes: list[str] = []

@@ -83,7 +83,7 @@ class TeachResult:
     cut_off: CutOff = NONE
     """Of this teacher's answers for the draw: how many were cut off, and what has become of them."""
     asked_further: int = 0
-    """Further requests that this run made for such answers."""
+    """Further answers that came in this run for such answers."""
 
     @property
     def missing(self) -> int:
@@ -210,21 +210,22 @@ class _Judge:
         if self._crash is not None:
             raise self._crash
         if self._desk.further is not None:
-            # Answers that were cut off and did not get their further request in this run.
-            self.catch_up()
+            # Those that did not get their further request in this run; what failed in a checker waits for the next.
+            self.catch_up(cut_off=True)
 
     def close(self) -> None:
         """End the checkers' workers."""
         for checker, _ in self._checkers.values():
             checker.close()
 
-    def catch_up(self) -> None:
-        """Judge teacher's answers that an earlier run bought and did not judge."""
+    def catch_up(self, *, cut_off: bool = False) -> None:
+        """Judge teacher's answers that were bought and not judged, or of these only those that were cut off."""
         for (name,) in self._library.all("SELECT DISTINCT domain FROM question ORDER BY domain"):
             domain = Domain(name)
             checker, key = self._checker(domain)
             waiting = verdicts.unjudged(self._library, domain, key, role=Role.TEACHER)
-            results = judge(checker, waiting, self._tests(domain))
+            chosen = (one for one in waiting if not cut_off or one.finish_reason in CUT_OFF)
+            results = judge(checker, chosen, self._tests(domain))
             while batch := list(itertools.islice(results, _BATCH)):
                 self._save(key, batch)
 

@@ -53,7 +53,9 @@ class AttemptResult:
     cut_off: CutOff = NONE
     """Of the wanted attempts that are there: how many were cut off, and what has become of them."""
     asked_further: int = 0
-    """Further requests that this run made for such answers."""
+    """Further answers that came in this run for such answers."""
+    left_further: int = 0
+    """Further requests that the settings ask for and that are still to be made."""
 
     @property
     def left(self) -> int:
@@ -121,6 +123,7 @@ def answer(library: Library, model: Model, wanted: Wanted, means: Means) -> Atte
     except LimitError as error:
         stopped = str(error)
     stats = asking.engine.stats
+    cut_off = furthers.count(library, setting, wanted.sets, wanted.samples)
     return AttemptResult(
         model=model.name,
         setting=setting.id,
@@ -134,8 +137,9 @@ def answer(library: Library, model: Model, wanted: Wanted, means: Means) -> Atte
         seconds=stats.seconds,
         stopped=stopped,
         notes=asking.notes,
-        cut_off=furthers.count(library, setting, wanted.sets, wanted.samples),
+        cut_off=cut_off,
         asked_further=asking.second,
+        left_further=0 if further is None or further.refused else cut_off.waiting,
     )
 
 
