@@ -83,8 +83,8 @@ def count_unjudged(library: Library, domain: Domain, checker: int, *, role: Role
         # Counts, and no look-up for each attempt.
         sql = (
             "SELECT (SELECT count(*) FROM attempt a JOIN question q ON q.pk = a.question WHERE q.domain = ?) - "
-            "(SELECT count(*) FROM verdict WHERE checker = ?) + (SELECT count(*) FROM further WHERE stale = ?) - "
-            "(SELECT count(*) FROM verdict WHERE checker = (SELECT pk FROM checker WHERE further_of = ?))"
+            "(SELECT count(*) FROM verdict WHERE checker IN (?, (SELECT pk FROM checker WHERE further_of = ?))) + "
+            "(SELECT count(*) FROM further WHERE stale = ?)"
         )
         return int(library.value(sql, (domain, checker, checker, checker)))
     pks = ",".join(str(one.pk) for one in settings(library, role))
