@@ -8,8 +8,8 @@ from gradatim.models.budget import Budget, Price
 from gradatim.models.endpoint import Endpoint
 from gradatim.models.local import CONCURRENCY, LocalModel
 from gradatim.models.pace import EngineSettings
-from gradatim.prm.local import QwenLocalPRM
-from gradatim.prm.pooling import QwenPoolingPRM
+from gradatim.prm.local import LocalPRM
+from gradatim.prm.pooling import PoolingPRM
 from gradatim.tiny import places
 
 if TYPE_CHECKING:
@@ -76,12 +76,13 @@ def open_budget(limits: BudgetSettings, price: Price | None, *, tokens: int, mon
 def open_prm(settings: PrmSettings) -> PRM:
     """Return the PRM that is configured. Raises `SetupError` where it cannot be loaded."""
     if settings.backend == "local":
-        return QwenLocalPRM(path=settings.model, device=settings.device, context=settings.context)
-    return QwenPoolingPRM(
+        return LocalPRM(path=settings.model, kind=settings.kind, device=settings.device, context=settings.context)
+    return PoolingPRM(
         model=settings.model,
+        kind=settings.kind,
         base_url=settings.base_url or "",
         api_key_env=settings.api_key_env,
         concurrency=settings.concurrency,
         idle_timeout=settings.idle_timeout,
-        context=settings.context or 4096,
+        context=settings.context,
     )
