@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradatim.errors import UsageError
+from gradatim.types import Spent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -138,6 +139,20 @@ class Budget:
         """The part of `spent_tokens` that no server counted: worst cases."""
 
     @property
+    def counts(self) -> bool:
+        """Whether tokens or money matter: there is a limit on them, or a price."""
+        return self._tokens is not None or self._money is not None or self._price is not None
+
+    @property
+    def price(self) -> Price | None:
+        """What the model costs, where it is known."""
+        return self._price
+
+    def know(self, price: Price | None) -> None:
+        """Take the price of the model that is asked, where none was given: then what is spent has a cost."""
+        self._price = self._price or price
+
+    @property
     def spent_tokens(self) -> int:
         """Tokens spent, earlier runs included."""
         return self._spent_tokens
@@ -184,31 +199,43 @@ class Budget:
         self._reserved_pico += pico
         return Reservation(prompt=prompt, completion=completion, pico=pico, margin=self._margin)
 
-    def settle(self, reservation: Reservation, usage: Usage) -> None:
+    def settle(self, reservation: Reservation, usage: Usage) -> Spent:
         """Replace a reservation by what the server counted; a count that it did not give is the worst case."""
         self._close(reservation)
         prompt = reservation.prompt if usage.prompt is None else usage.prompt
         completion = reservation.completion if usage.completion is None else usage.completion
+        cached = 0 if usage.prompt is None else min(usage.cached or 0, prompt)
+        assumed = 0
         if usage.prompt is None:
-            self.assumed_tokens += prompt
+            assumed += prompt
         else:
             self._margin = max(self._margin, usage.prompt - (reservation.prompt - reservation.margin))
         if usage.completion is None:
-            self.assumed_tokens += completion
-        self._spent_tokens += prompt + completion
-        if self._price is None:
-            return
-        if usage.prompt is None:
-            self._spent_pico += self._price.worst(prompt, completion)
-        else:
-            self._spent_pico += self._price.pico(prompt, completion, min(usage.cached or 0, prompt))
+            assumed += completion
+        pico = None
+        if self._price is not None:
+            worst = usage.prompt is None
+            pico = self._price.worst(prompt, completion) if worst else self._price.pico(prompt, completion, cached)
+        return self._spend(Spent(prompt=prompt, cached=cached, completion=completion, assumed=assumed, pico=pico))
 
-    def assume_worst(self, reservation: Reservation) -> None:
+    def assume_worst(self, reservation: Reservation) -> Spent:
         """Replace a reservation by itself: the server may have billed the request, and did not say what."""
         self._close(reservation)
-        self._spent_tokens += reservation.tokens
-        self._spent_pico += reservation.pico
-        self.assumed_tokens += reservation.tokens
+        return self._spend(
+            Spent(
+                prompt=reservation.prompt,
+                cached=0,
+                completion=reservation.completion,
+                assumed=reservation.tokens,
+                pico=None if self._price is None else reservation.pico,
+            )
+        )
+
+    def _spend(self, spent: Spent) -> Spent:
+        self._spent_tokens += spent.prompt + spent.completion
+        self._spent_pico += spent.pico or 0
+        self.assumed_tokens += spent.assumed
+        return spent
 
     def release(self, reservation: Reservation) -> None:
         """Give a reservation back: the request was not sent, or the server did not bill it."""
