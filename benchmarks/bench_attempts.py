@@ -176,7 +176,13 @@ def distilabel(url: str, count: int, shape: str, folder: Path) -> tuple[Callable
     return call, lambda: len(found)
 
 
-CLIENTS = {"gradatim": attempt, "with books": partial(attempt, books=True), "bare": bare, "curator": curator, "distilabel": distilabel}
+CLIENTS = {
+    "gradatim": attempt,
+    "with books": partial(attempt, books=True),
+    "bare": bare,
+    "curator": curator,
+    "distilabel": distilabel,
+}
 
 
 def cpu_seconds() -> float:

@@ -30,7 +30,7 @@ OVERHEAD = 256
 """Tokens that a chat template may add to a request: role markers, a default system prompt, a date."""
 OVERHEAD_PER_MESSAGE = 16
 _PER_MILLION = 1_000_000
-_PICO = 10**12
+PICO = 10**12
 """Money is counted in whole 1e-12 of the currency, so that a sum of a million costs has no rounding in it."""
 
 
@@ -63,7 +63,7 @@ class Price:
     def cost(self, usage: Usage) -> float:
         """Return what this usage costs; counts that are not known cost nothing."""
         prompt, completion, cached = usage.prompt or 0, usage.completion or 0, usage.cached or 0
-        return self.pico(prompt, completion, min(cached, prompt)) / _PICO
+        return self.pico(prompt, completion, min(cached, prompt)) / PICO
 
     def pico(self, prompt: int, completion: int, cached: int = 0) -> int:
         """Return a cost in 1e-12 of the currency, `cached` being a part of `prompt`."""
@@ -124,11 +124,11 @@ class Budget:
         if money is not None and price is None:
             raise UsageError("a budget in money needs to know what the model costs: set its price per million tokens")
         self._tokens = tokens
-        self._money = None if money is None else round(money * _PICO)
+        self._money = None if money is None else round(money * PICO)
         self._seconds = seconds
         self._price = price
         self._spent_tokens = spent_tokens
-        self._spent_pico = round(spent_money * _PICO)
+        self._spent_pico = round(spent_money * PICO)
         self._reserved_tokens = 0
         self._reserved_pico = 0
         self._margin = 0
@@ -160,7 +160,7 @@ class Budget:
     @property
     def spent_money(self) -> float:
         """Money spent, earlier runs included; 0 without a price."""
-        return self._spent_pico / _PICO
+        return self._spent_pico / PICO
 
     def start(self) -> None:
         """Start the clock, if it does not run yet."""
@@ -252,7 +252,7 @@ class Budget:
         if self._tokens is not None:
             parts.append(f"{self._spent_tokens} of {self._tokens} tokens")
         if self._money is not None:
-            parts.append(f"{self.spent_money:.4f} of {self._money / _PICO:g} in money")
+            parts.append(f"{self.spent_money:.4f} of {self._money / PICO:g} in money")
         if self._seconds is not None:
             parts.append(f"{self._seconds - max(0.0, self.seconds_left):.1f} of {self._seconds:g} seconds")
         return ", ".join(parts) or "no limit"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gradatim.models.budget import Reservation
     from gradatim.types import Request, Spent
 
-GATHER = 0.002
+GATHER = 0.005
 """Seconds to gather before a commit that requests wait for."""
 
 
