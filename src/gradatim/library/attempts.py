@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from gradatim.errors import UsageError
-from gradatim.library import ledger
 from gradatim.library.paging import paged
 from gradatim.library.questions import active, bounds
 from gradatim.library.text import pack
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from gradatim.library.questions import QuestionSet
     from gradatim.library.store import Library
-    from gradatim.types import Fault, Reply, Sampling, Spent
+    from gradatim.types import Fault, Reply, Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +45,6 @@ class NewAttempt:
     cost: float | None
     made_at: float
     """Seconds since 1970, UTC."""
-    paid: tuple[ledger.Entry, Spent] | None = None
-    """The reservation that the answer closes, with what it cost; None where no books are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,17 +121,18 @@ def _setting(pk: int, id_: str, role: str, model: str, sampling: str) -> Setting
     return Setting(pk=pk, id=id_, role=Role(role), model=model, sampling=sampling)
 
 
-def write(connection: sqlite3.Connection, batch: Sequence[NewAttempt | NewFault]) -> None:
-    """Put attempts and faults into the open transaction, with what attempts were paid for.
+def write(
+    connection: sqlite3.Connection, batch: Sequence[NewAttempt | NewFault], *, payment: int | None = None
+) -> None:
+    """Put attempts and faults into the open transaction. An attempt that is there already is left as it is.
 
-    An attempt that is there already is left as it is; what this answer cost is in the ledger all the same.
+    `payment` is the key in the ledger of what was paid for them.
     """
     for item in batch:
         if isinstance(item, NewFault):
             write_fault(connection, item)
             continue
         reply, usage = item.reply, item.reply.usage
-        paid = None if item.paid is None else ledger.pay(connection, item.paid[0], ledger.ANSWER, item.paid[1])
         cursor = connection.execute(
             "INSERT OR IGNORE INTO attempt (setting, question, sample, finish_reason, "
             "prompt_tokens, completion_tokens, reasoning_tokens, "
@@ -153,7 +151,7 @@ def write(connection: sqlite3.Connection, batch: Sequence[NewAttempt | NewFault]
                 reply.latency,
                 reply.server_model,
                 item.made_at,
-                paid,
+                payment,
             ),
         )
         if cursor.rowcount:

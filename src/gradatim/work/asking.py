@@ -19,7 +19,7 @@ from gradatim.models.engine import Engine
 from gradatim.progress import Tick, Ticker
 from gradatim.types import Request
 from gradatim.work import books
-from gradatim.work.books import Books, Item
+from gradatim.work.books import Books, Item, Paid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -147,19 +147,14 @@ class Asking:
         if self._committed is not None and results:
             self._committed(results)
 
-    def _attempt(self, request: Request, reply: Reply) -> NewAttempt:
+    def _attempt(self, request: Request, reply: Reply) -> NewAttempt | Paid:
         question, sample = question_and_sample(request.key)
         cost = None if self._price is None else self._price.cost(reply.usage)
         self.cost += cost or 0.0
-        return NewAttempt(
-            setting=self._setting.pk,
-            question=question,
-            sample=sample,
-            reply=reply,
-            cost=cost,
-            made_at=time.time(),
-            paid=None if self._books is None else self._books.paid(request),
+        made = NewAttempt(
+            setting=self._setting.pk, question=question, sample=sample, reply=reply, cost=cost, made_at=time.time()
         )
+        return made if self._books is None else self._books.paid(request, made)
 
     def _fault(self, request: Request, fault: Fault) -> NewFault:
         question, sample = question_and_sample(request.key)

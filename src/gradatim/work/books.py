@@ -44,7 +44,16 @@ class Closed:
     """None: it cost nothing."""
 
 
-Item: TypeAlias = NewAttempt | NewFault | Opened | Closed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paid:
+    """An answer with the reservation that it closes and what it cost: one transaction has all of it, or nothing."""
+
+    entry: ledger.Entry
+    spent: Spent
+    item: NewAttempt
+
+
+Item: TypeAlias = NewAttempt | NewFault | Opened | Closed | Paid
 
 
 def write(connection: sqlite3.Connection, batch: Sequence[Item]) -> None:
@@ -52,6 +61,10 @@ def write(connection: sqlite3.Connection, batch: Sequence[Item]) -> None:
     for item in batch:
         if isinstance(item, Opened):
             ledger.reserve(connection, item.entry)
+        elif isinstance(item, Paid):
+            attempts.write(
+                connection, (item.item,), payment=ledger.pay(connection, item.entry, ledger.ANSWER, item.spent)
+            )
         elif not isinstance(item, Closed):
             attempts.write(connection, (item,))
         elif item.spent is None:
@@ -63,7 +76,8 @@ def write(connection: sqlite3.Connection, batch: Sequence[Item]) -> None:
 def committed(batch: Sequence[Item]) -> list[NewAttempt | NewFault]:
     """Let the requests go whose reservations are durable now. Returns the answers and faults. On any thread."""
     _end_waiting([item.waiter for item in batch if isinstance(item, Opened)], None)
-    return [item for item in batch if isinstance(item, NewAttempt | NewFault)]
+    results = (item.item if isinstance(item, Paid) else item for item in batch)
+    return [item for item in results if isinstance(item, NewAttempt | NewFault)]
 
 
 def not_committed(batch: Sequence[Item], error: GradatimError) -> None:
@@ -129,9 +143,10 @@ class Books:
         """Keep what an answer cost until the answer is handed over."""
         self._paid[request.key] = self._open.pop(request.key), spent
 
-    def paid(self, request: Request) -> tuple[ledger.Entry, Spent]:
-        """Return what the answer that is handed over now has cost."""
-        return self._paid.pop(request.key)
+    def paid(self, request: Request, item: NewAttempt) -> Paid:
+        """Return an answer that is handed over now, with what it cost."""
+        entry, spent = self._paid.pop(request.key)
+        return Paid(entry=entry, spent=spent, item=item)
 
     def failed(self, request: Request, spent: Spent) -> None:
         """Book the worst case of a try that gave no answer."""
