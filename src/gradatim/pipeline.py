@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +10,6 @@ from gradatim.config.benchmarks import ingest_settings
 from gradatim.errors import GradatimError, LimitError, UsageError
 from gradatim.library import attempts, draws
 from gradatim.library.store import Library
-from gradatim.library.text import unpack
-from gradatim.models.budget import prompt_bound
 from gradatim.progress import Progress, silent
 from gradatim.stages import attempt as attempt_stage
 from gradatim.stages import calibrate as calibrate_stage
@@ -24,14 +21,15 @@ from gradatim.stages import ingest as ingest_stage
 from gradatim.stages import sample as sample_stage
 from gradatim.stages import teach as teach_stage
 from gradatim.stages import verify as verify_stage
-from gradatim.types import Role, Sampling, content_id
+from gradatim.types import Role, content_id
 from gradatim.work.opening import engine_settings, open_budget, open_model, open_prm, price_of, server_log
+from gradatim.work.spending import spent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gradatim.config import BudgetSettings, Config, EvaluateSettings, ModelSettings
-    from gradatim.models.budget import Budget, Price
+    from gradatim.models.budget import Budget
 
 STAGES = ("ingest", "attempt", "verify", "grade", "sample", "teach", "curate", "export")
 """The stages of this loop, in their order."""
@@ -267,41 +265,6 @@ def _budget(
     if limits.tokens is not None or limits.money is not None:
         tokens, money = spent(library, role, chosen.model, draw, price)
     return open_budget(limits, price, tokens=tokens, money=money)
-
-
-def spent(
-    library: Library, role: Role, model: str, draw: str | None = None, price: Price | None = None
-) -> tuple[int, float]:
-    """Return tokens and money that a model's attempts have cost so far, in all or for one draw.
-
-    What the server did not count is the worst case, as in the run that bought it; recorded answers cost nothing. What
-    failed or was under way when a process was killed is in nobody's books, though a server may have billed it.
-    """
-    inside, values = "", [role, model, attempts.RECORDED]
-    if draw is not None:
-        inside = " AND a.question IN (SELECT i.question FROM draw_item i JOIN draw d ON d.pk = i.draw WHERE d.name = ?)"
-        values.append(draw)
-    uncounted = "(a.prompt_tokens IS NULL OR a.completion_tokens IS NULL)"
-    whose = f"setting s ON s.pk = a.setting WHERE s.role = ? AND s.model = ? AND s.sampling <> ?{inside}"
-    sql = (
-        "SELECT coalesce(sum(a.prompt_tokens + a.completion_tokens), 0), "
-        f"coalesce(sum(a.cost) FILTER (WHERE NOT {uncounted}), 0.0), count(*) FILTER (WHERE {uncounted}) "
-        f"FROM attempt a JOIN {whose}"
-    )
-    tokens, money, unknown = library.all(sql, values)[0]
-    if not unknown:
-        return int(tokens), float(money)
-    sql = (
-        "SELECT a.prompt_tokens, a.completion_tokens, s.sampling, t.prompt FROM attempt a JOIN question_text t ON "
-        f"t.question = a.question JOIN {whose} AND {uncounted}"
-    )
-    for prompt_tokens, completion_tokens, sampling_text, packed in library.rows(sql, values):
-        sampling = Sampling(**json.loads(sampling_text))
-        prompt = prompt_bound(sampling.messages(unpack(packed))) if prompt_tokens is None else prompt_tokens
-        completion = sampling.max_tokens if completion_tokens is None else completion_tokens
-        tokens += prompt + completion
-        money += 0.0 if price is None else price.worst(prompt, completion) / 1e12
-    return int(tokens), float(money)
 
 
 def _sample(library: Library, config: Config, _: Progress, ran: list[Ran]) -> list[object]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from gradatim.errors import LibraryError, SetupError, UsageError
+from gradatim.library.ledger import declare_lost
 from gradatim.library.lock import WriterLock
 from gradatim.library.schema import APPLICATION_ID, MIGRATIONS
 from gradatim.library.text import unpack
@@ -94,6 +95,7 @@ class Library:
             self._register()
             self._writer = _open_writer(self.path)
             _migrate(self._writer, len(MIGRATIONS) if version is None else version)
+            declare_lost(self._writer)
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise environment_error(error, self.path) from error

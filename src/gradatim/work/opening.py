@@ -12,8 +12,8 @@ from gradatim.models.endpoint import Endpoint
 from gradatim.models.folder import read_folder
 from gradatim.models.local import CONCURRENCY, LocalModel
 from gradatim.models.pace import EngineSettings
-from gradatim.prm.local import QwenLocalPRM
-from gradatim.prm.pooling import QwenPoolingPRM
+from gradatim.prm.local import LocalPRM
+from gradatim.prm.pooling import PoolingPRM
 from gradatim.prm.qwen import STEP_TAG
 from gradatim.serving.commands import Engines
 from gradatim.serving.server import Server, Serving
@@ -146,7 +146,7 @@ def open_budget(limits: BudgetSettings, price: Price | None, *, tokens: int, mon
 def open_prm(settings: PrmSettings, *, log: Path | None = None) -> PRM:
     """Return the PRM that is configured. Raises `SetupError` where it cannot be loaded."""
     if settings.backend == "local":
-        return QwenLocalPRM(path=settings.model, device=settings.device, context=settings.context)
+        return LocalPRM(path=settings.model, kind=settings.kind, device=settings.device, context=settings.context)
     if settings.serve is not None:
         path = settings.path or settings.model
         engines = _engines(settings, path, _pooling(Path(path)))
@@ -154,14 +154,15 @@ def open_prm(settings: PrmSettings, *, log: Path | None = None) -> PRM:
     return _pooling_prm(settings, settings.base_url or "")
 
 
-def _pooling_prm(settings: PrmSettings, base_url: str) -> QwenPoolingPRM:
-    return QwenPoolingPRM(
+def _pooling_prm(settings: PrmSettings, base_url: str) -> PoolingPRM:
+    return PoolingPRM(
         model=settings.model,
+        kind=settings.kind,
         base_url=base_url,
         api_key_env=settings.api_key_env,
         concurrency=settings.concurrency,
         idle_timeout=settings.idle_timeout,
-        context=settings.context or 4096,
+        context=settings.context,
     )
 
 
