@@ -185,7 +185,7 @@ def test_an_older_library_reads_as_it_did(tmp_path, monkeypatch):
             for pk in (1, 2, 3):
                 finish = "length" if pk < 3 else "stop"
                 values = (pk, pk, finish)
-                connection.execute("INSERT INTO attempt VALUES (?, 1, ?, 0, ?, 1, 1, 1, 1, 1, 1, 'm', 1)", values)
+                connection.execute("INSERT INTO attempt VALUES (?, 1, ?, 0, ?, 1, 1, 1, 1, 1, 1, 'm', 1, NULL)", values)
                 connection.execute("INSERT INTO attempt_text VALUES (?, 'We', '')", (pk,))
                 connection.execute(
                     "INSERT INTO verdict VALUES (?, 1, 'undecided', 'truncated', '', '', NULL, NULL)", (pk,)

@@ -16,7 +16,8 @@ CREATE TABLE further (
     cost REAL,
     latency REAL NOT NULL,
     server_model TEXT NOT NULL,
-    made_at REAL NOT NULL
+    made_at REAL NOT NULL,
+    payment INTEGER REFERENCES payment (pk)
 );
 CREATE TABLE further_text (
     attempt INTEGER PRIMARY KEY REFERENCES further (attempt),

@@ -67,14 +67,17 @@ class CutOff:
 NONE = CutOff()
 
 
-def write(connection: sqlite3.Connection, item: NewFurther) -> None:
-    """Put a further answer into the open transaction; where the attempt has one, that is left as it is."""
+def write(connection: sqlite3.Connection, item: NewFurther, payment: int | None = None) -> None:
+    """Put a further answer into the open transaction; where the attempt has one, that is left as it is.
+
+    `payment` is the key of what the ledger says of it.
+    """
     of_sample = "SELECT pk FROM attempt WHERE setting = ? AND question = ? AND sample = ?"
     attempt = connection.execute(of_sample, (item.setting, item.question, item.sample)).fetchone()[0]
     newest = connection.execute("SELECT max(checker) FROM verdict WHERE attempt = ?", (attempt,)).fetchone()[0]
     reply, usage = item.reply, item.reply.usage
     cursor = connection.execute(
-        "INSERT OR IGNORE INTO further VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO further VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             attempt,
             item.kind,
@@ -90,6 +93,7 @@ def write(connection: sqlite3.Connection, item: NewFurther) -> None:
             reply.latency,
             reply.server_model,
             item.made_at,
+            payment,
         ),
     )
     if cursor.rowcount:

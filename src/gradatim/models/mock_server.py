@@ -33,6 +33,7 @@ from gradatim.models.mock_answers import Answers
 from gradatim.models.mock_counts import MockStats, State
 from gradatim.models.mock_faults import Injection
 from gradatim.models.mock_http import Connection
+from gradatim.models.mock_usage import USAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,9 @@ class MockSettings:
     continues: str = "honest"
     """What it does when it is asked to go on with an answer: `honest` goes on, `echo` repeats what it was sent before
     it does, as Mistral's server does, and `ignore` begins anew, as one does that does not know the field."""
+    usage: str = "counted"
+    """`counted`: four characters are a token. `random`: up to `max_tokens`, to try a budget. `untold`: the same, and
+    one answer in ten does not say it."""
     faults: tuple[tuple[str, float], ...] = ()
     """Kinds of `mock_faults.KINDS` with their probabilities."""
     seed: int = 0
@@ -87,6 +91,8 @@ class MockSettings:
             raise UsageError(f"--reasoning {self.reasoning}: write one of {', '.join(_REASONING)}")
         if self.continues not in _CONTINUES:
             raise UsageError(f"--continues {self.continues}: write one of {', '.join(_CONTINUES)}")
+        if self.usage not in USAGES:
+            raise UsageError(f"--usage {self.usage}: write one of {', '.join(USAGES)}")
         if not 0 <= self.port < 65536:
             raise UsageError(f"--port {self.port}: write a number from 0 to 65535")
         for word in ("latency", "retry_after", "drip"):

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gradatim.models.budget import Budget, Price
     from gradatim.models.pace import EngineSettings, EngineStats
     from gradatim.types import Fault
-    from gradatim.work.asking import Stored
+    from gradatim.work.books import Stored
 
 _BATCH = 500
 
@@ -116,7 +116,16 @@ def teach(
     further = furthers_of(settings, model)
     desk = Desk(library, draw, setting, sampling, settings, curate or CurateSettings(), further)
     judge_ = _Judge(library, desk, verify)
-    asking = Asking(library, model, setting, stage="teach", price=price, committed=judge_.put, further=further)
+    asking = Asking(
+        library,
+        model,
+        setting,
+        stage="teach",
+        price=price,
+        committed=judge_.put,
+        level_of=desk.level_of,
+        further=further,
+    )
     stopped = ""
 
     def tick(now: EngineStats) -> Tick:

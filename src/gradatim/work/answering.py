@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gradatim.models.budget import Budget, Price
     from gradatim.models.pace import EngineSettings, EngineStats
     from gradatim.types import Request, Role, Sampling
-    from gradatim.work.asking import Stored
+    from gradatim.work.books import Stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,38 +1,41 @@
 """What `attempt` and `teach` share: an engine whose answers are durable before anything reads them.
 
-Order of events for one answer: the reply arrives, it is put into the journal, the journal commits it (at most about
-20 ms later), and only then does anything read it. A process killed at any moment loses no more than that.
+Order of events for one answer: where money or tokens are limited or priced, its worst case is committed; the request is
+sent; the reply arrives, it is put into the journal, the journal commits it with what it cost (at most about 20 ms
+later), and only then does anything read it. A process killed at any moment loses no more than that.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gradatim.library import attempts, furthers
 from gradatim.library.attempts import NewAttempt, NewFault, check_weights
 from gradatim.library.furthers import NewFurther
 from gradatim.library.journal import Journal
+from gradatim.library.ledger import ensure_account
+from gradatim.models.budget import Budget
 from gradatim.models.engine import Engine
 from gradatim.progress import Tick, Ticker
 from gradatim.types import Request
+from gradatim.work import books
+from gradatim.work.books import Books, Item, Paid
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Sequence
 
     from gradatim.library.attempts import Setting
     from gradatim.library.store import Library
     from gradatim.models import Model
-    from gradatim.models.budget import Budget, Price
+    from gradatim.models.budget import Price
     from gradatim.models.engine import Feed
     from gradatim.models.pace import EngineSettings, EngineStats
     from gradatim.progress import Progress
     from gradatim.types import Fault, Question, Reply, Sampling
+    from gradatim.work.books import Stored
     from gradatim.work.truncation import Furthers
-
-    Stored = NewAttempt | NewFurther | NewFault
 
 _SAMPLE_BITS = 20
 """A request's key is the question's key and, in the low bits, the sample index: nothing has to be remembered."""
@@ -51,15 +54,6 @@ def question_and_sample(key: int) -> tuple[int, int]:
     return key >> _SAMPLE_BITS, key & (1 << _SAMPLE_BITS) - 1
 
 
-def write(connection: sqlite3.Connection, batch: Sequence[Stored]) -> None:
-    """Put answers and faults into the open transaction, in their order: a further answer comes after the first."""
-    for item in batch:
-        if isinstance(item, NewFurther):
-            furthers.write(connection, item)
-        else:
-            attempts.write(connection, [item])
-
-
 class Asking:
     """Runs a feed of requests through the engine and the answers into the library."""
 
@@ -72,8 +66,10 @@ class Asking:
         stage: str,
         price: Price | None,
         committed: Callable[[Sequence[Stored]], None] | None = None,
+        level_of: Callable[[int], int | None] = lambda _: None,
         further: Furthers | None = None,
     ) -> None:
+        """`committed` gets answers and faults once they are durable; `level_of` a question's level, for the ledger."""
         self._library = library
         self._model = model
         self._setting = setting
@@ -85,6 +81,8 @@ class Asking:
         """First answers that came."""
         self.second = 0
         """Further answers that came."""
+        self._level_of = level_of
+        self._books: Books | None = None
         self.cost = 0.0
         self.faults: dict[str, int] = {}
 
@@ -102,7 +100,20 @@ class Asking:
         """
         if fingerprint := getattr(self._model, "fingerprint", ""):
             check_weights(self._library, self._model.name, fingerprint)
-        journal: Journal[Stored] = Journal(self._library, write, self._committed)
+        if budget is None:
+            budget = None if self._price is None else Budget(price=self._price)
+        else:
+            budget.know(self._price)
+        kept = budget is not None and budget.counts
+        journal: Journal[Item] = Journal(
+            self._library,
+            books.write,
+            self._durable,
+            failed=books.not_committed,
+            gather=books.GATHER if kept else None,
+        )
+        if budget is not None and kept:
+            self._books = self._opened(journal, priced=budget.price is not None)
         engine = Engine(
             self._model,
             _Guarded(feed, journal),
@@ -110,14 +121,20 @@ class Asking:
             on_fault=lambda request, fault: journal.put(self._fault(request, fault)),
             settings=settings,
             budget=budget,
+            books=self._books,
         )
         self.engine = engine
-        with Ticker(lambda: progress(self._stage, watch(engine.stats))):
+        with Ticker(lambda: progress(self._stage, self._told(watch(engine.stats)))):
             try:
                 engine.run()
             finally:
                 journal.close()
         return engine.stats
+
+    def _told(self, tick: Tick) -> Tick:
+        """Return the tick with what keeps answers waiting, where something does: a server that is being started."""
+        state = getattr(self._model, "state", "")
+        return replace(tick, note=state) if state else tick
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -129,26 +146,47 @@ class Asking:
         """Say that the feed may have something again; from any thread."""
         self.engine.wake()
 
-    def _answer(self, request: Request, reply: Reply) -> NewAttempt | NewFurther:
-        question, sample = question_and_sample(request.key)
+    def _opened(self, journal: Journal[Item], *, priced: bool) -> Books:
+        """Return the books of this run: what it spends on the model, under its setting."""
+        setting = self._setting
+
+        def about(request: Request) -> tuple[int, int | None]:
+            question, _ = question_and_sample(request.key)
+            return question, self._level_of(question)
+
+        account = ensure_account(self._library, self._stage, setting.role, setting.model, setting.pk)
+        return Books(journal.put, account, priced=priced, about=about)
+
+    def _durable(self, batch: Sequence[Item]) -> None:
+        """Let requests go whose reservations are durable; hand on the answers and faults."""
+        results = books.committed(batch)
+        if self._committed is not None and results:
+            self._committed(results)
+
+    def _answer(self, request: Request, reply: Reply) -> NewAttempt | NewFurther | Paid:
         cost = None if self._price is None else self._price.cost(reply.usage)
         self.cost += cost or 0.0
+        made = self._made(request, reply, cost)
+        return made if self._books is None else self._books.paid(request, made)
+
+    def _made(self, request: Request, reply: Reply, cost: float | None) -> NewAttempt | NewFurther:
+        question, sample = question_and_sample(request.key)
         pk, now = self._setting.pk, time.time()
-        if self._further is not None and request.further:
-            self.second += 1
-            kind, reply = self._further.read(request, reply)
-            return NewFurther(
-                setting=pk,
-                question=question,
-                sample=sample,
-                kind=kind,
-                max_tokens=request.sampling.max_tokens,
-                reply=reply,
-                cost=cost,
-                made_at=now,
-            )
-        self.first += 1
-        return NewAttempt(setting=pk, question=question, sample=sample, reply=reply, cost=cost, made_at=now)
+        if self._further is None or not request.further:
+            self.first += 1
+            return NewAttempt(setting=pk, question=question, sample=sample, reply=reply, cost=cost, made_at=now)
+        self.second += 1
+        kind, reply = self._further.read(request, reply)
+        return NewFurther(
+            setting=pk,
+            question=question,
+            sample=sample,
+            kind=kind,
+            max_tokens=request.sampling.max_tokens,
+            reply=reply,
+            cost=cost,
+            made_at=now,
+        )
 
     def _fault(self, request: Request, fault: Fault) -> NewFault:
         question, sample = question_and_sample(request.key)
@@ -161,7 +199,7 @@ class Asking:
 class _Guarded:
     """A feed that ends when the journal fails: a feed that waits for commits would wait for ever."""
 
-    def __init__(self, feed: Feed, journal: Journal[Stored]) -> None:
+    def __init__(self, feed: Feed, journal: Journal[Item]) -> None:
         self._feed = feed
         self._journal = journal
 
