@@ -128,23 +128,13 @@ def teach(
     )
     stopped = ""
 
-    def tick(now: EngineStats) -> Tick:
-        return Tick(
-            done=desk.chains(),
-            total=sum(draw.quotas.values()),
-            tokens=now.prompt_tokens + now.completion_tokens,
-            cost=asking.cost if price else None,
-            faults=now.faults,
-            note=f"{now.in_flight} in flight",
-        )
-
     try:
         judge_.catch_up()
         desk.open_books()
         if desk.wanted():
             judge_.start(asking.wake)
             try:
-                asking.run(desk, engine, budget, tick, progress)
+                asking.run(desk, engine, budget, _watched(desk, asking, priced=price is not None), progress)
             except LimitError as error:
                 stopped = str(error)
             finally:
@@ -163,6 +153,22 @@ def teach(
         cut_off=_cut_off(library, draw, setting),
         asked_further=asking.second,
     )
+
+
+def _watched(desk: Desk, asking: Asking, *, priced: bool) -> Callable[[EngineStats], Tick]:
+    """Return what tells how far a run is."""
+
+    def tick(now: EngineStats) -> Tick:
+        return Tick(
+            done=desk.chains(),
+            total=sum(desk.draw.quotas.values()),
+            tokens=now.prompt_tokens + now.completion_tokens,
+            cost=asking.cost if priced else None,
+            faults=now.faults,
+            note=f"{now.in_flight} in flight",
+        )
+
+    return tick
 
 
 def _why_short(lines: Sequence[TeachLine], faults: dict[str, int]) -> str:
