@@ -62,6 +62,10 @@ def ensure_checker(library: Library, name: str, version: str, *, again: bool = F
     return int(cursor.lastrowid or 0)
 
 
+_ROUNDS = "(?, (SELECT pk FROM checker WHERE further_of = ?))"
+"""A checker's round, and the one beside it in which it judged anew what had been continued."""
+
+
 def unjudged(library: Library, domain: Domain, checker: int, *, role: Role | None = None) -> Iterator[Unjudged]:
     """Attempts of the domain without a verdict of this checker, a page at a time."""
     pks = [one.pk for one in settings(library, role)]
@@ -69,11 +73,10 @@ def unjudged(library: Library, domain: Domain, checker: int, *, role: Role | Non
         "SELECT a.pk, a.question, a.setting, a.finish_reason, t.content, t.reasoning, q.reference "
         "FROM answer a CROSS JOIN question q ON q.pk = a.question CROSS JOIN answer_text t ON t.attempt = a.pk "
         f"WHERE +a.setting IN ({','.join(map(str, pks))}) "
-        # Above the newest round of a checker there is only what that judged anew.
-        "AND NOT EXISTS (SELECT 1 FROM fresh v WHERE v.attempt = a.pk AND v.checker >= ?) "
+        f"AND NOT EXISTS (SELECT 1 FROM fresh v WHERE v.attempt = a.pk AND v.checker IN {_ROUNDS}) "
         "AND q.domain = ? AND a.pk > ? AND a.pk <= ? ORDER BY a.pk"
     )
-    for row in paged(library, sql, (checker, domain), key_bounds(library, pks)):
+    for row in paged(library, sql, (checker, checker, domain), key_bounds(library, pks)):
         yield _unjudged(*row)
 
 
@@ -83,16 +86,17 @@ def count_unjudged(library: Library, domain: Domain, checker: int, *, role: Role
         # Counts, and no look-up for each attempt.
         sql = (
             "SELECT (SELECT count(*) FROM attempt a JOIN question q ON q.pk = a.question WHERE q.domain = ?) - "
-            "(SELECT count(*) FROM verdict WHERE checker IN (?, (SELECT pk FROM checker WHERE further_of = ?))) + "
+            f"(SELECT count(*) FROM verdict WHERE checker IN {_ROUNDS}) + "
             "(SELECT count(*) FROM further WHERE stale = ?)"
         )
         return int(library.value(sql, (domain, checker, checker, checker)))
     pks = ",".join(str(one.pk) for one in settings(library, role))
     sql = (
         "SELECT count(*) FROM attempt a JOIN question q ON q.pk = a.question WHERE q.domain = ? "
-        f"AND a.setting IN ({pks}) AND NOT EXISTS (SELECT 1 FROM fresh v WHERE v.attempt = a.pk AND v.checker >= ?)"
+        f"AND a.setting IN ({pks}) AND NOT EXISTS "
+        f"(SELECT 1 FROM fresh v WHERE v.attempt = a.pk AND v.checker IN {_ROUNDS})"
     )
-    return int(library.value(sql, (domain, checker)))
+    return int(library.value(sql, (domain, checker, checker)))
 
 
 def by_attempt(library: Library, pks: Sequence[int]) -> list[Unjudged]:
