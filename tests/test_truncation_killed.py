@@ -39,7 +39,7 @@ class FurtherKiller(Killer):
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize(("what", "kills"), [("retry", 8), ("continue", 8)])
+@pytest.mark.parametrize(("what", "kills"), [("retry", 5), ("continue", 5)])
 def test_attempt_killed_while_answers_are_cut_off(tmp_path, pool, what, kills):
     """Killed at random moments: the rows of an undisturbed run, no sample asked for thrice, no cut-off answer wrong."""
     # By the limit in the answer, by the fault `truncated` in the thinking; some are whole.
@@ -79,7 +79,7 @@ def test_teach_killed_while_answers_are_cut_off(tmp_path, pool):
         made = folder(tmp_path, "taught", pool, server.url, samples=2, size=100, tries=3)
         truncating(made, "continue", first=33, limit=400)
         killer = FurtherKiller(made, server, random.Random(4), role="teacher")
-        for number in range(6):
+        for number in range(5):
             killer.once(("teach", "draw"), while_starting=number % 5 == 4, requests=16)
         to_the_end(made, "teach", "draw")
         stats = server.stats()
