@@ -111,7 +111,7 @@ def _complete(ran: list[Ran]) -> None:
             )
         if isinstance(result, attempt_stage.AttemptResult) and result.left:
             why = result.stopped or (f"faults: {_counts(result.faults)}" if result.faults else "a limit is set")
-            raise (LimitError if result.stopped else GradatimError)(
+            raise (LimitError if result.stopped and not result.under_way else GradatimError)(
                 f"{result.left} attempts of {result.model} are missing ({why}). "
                 "Run the same command to ask for them, or draw without them: --allow-missing"
             )
@@ -131,7 +131,8 @@ def _taught(ran: list[Ran]) -> None:
     """Raise where chains are missing; what there is was curated and exported all the same."""
     for one in ran:
         if isinstance(one.result, teach_stage.TeachResult) and one.result.missing:
-            raise LimitError(f"{one.result.missing} chains of {one.result.draw!r} are missing. {one.result.stopped}")
+            kind = GradatimError if one.result.under_way else LimitError
+            raise kind(f"{one.result.missing} chains of {one.result.draw!r} are missing. {one.result.stopped}")
 
 
 def _counts(reasons: dict[str, int]) -> str:

@@ -16,6 +16,7 @@ import click
 from gradatim import __version__
 from gradatim.cli import (
     asking,
+    batching,
     calibrating,
     choosing,
     comparing,
@@ -76,6 +77,7 @@ for command in (
     looking.status,
     looking.show,
     looking.query,
+    batching.batches,
     doctor.doctor,
     asking.mock_server,
     tiny.tiny,
@@ -113,8 +115,10 @@ def _run() -> int:  # noqa: PLR0911 - one way out for each kind of end
         return _say(_usage(error), 2)
     except GradatimError as error:
         return _say(str(error), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        return _say("Stopped. Everything that was done is saved; run the same command to go on.", 130)
+    except (KeyboardInterrupt, click.Abort) as error:
+        # click puts its own in the place of Ctrl-C's, which may say what goes on at a server.
+        more = " ".join(map(str, (error.__cause__ or error).args))
+        return _say(f"Stopped. Everything that was done is saved; run the same command to go on. {more}".strip(), 130)
     except BrokenPipeError:
         _forget_stdout()
         return 0

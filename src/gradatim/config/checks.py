@@ -76,9 +76,13 @@ def _check_model(table: str, model: ModelSettings, wrong: _Wrong) -> None:
     if model.kind == "local":
         if not model.path:
             raise wrong(table, "path", 'kind = "local" needs it: the folder that holds the model')
-        for key in ("base_url", "served_as", "api_key_env"):
+        for key in ("base_url", "served_as", "api_key_env", "batched"):
             if getattr(model, key) is not None:
-                raise wrong(table, key, 'it belongs to a server, and kind = "local" runs in this process')
+                raise wrong(
+                    table,
+                    "batch" if key == "batched" else key,
+                    'it belongs to a server, and kind = "local" runs in this process',
+                )
     else:
         if model.base_url is None:
             said = "it is missing" if model.path is None else 'it is missing; or for a folder, set kind = "local"'
@@ -199,6 +203,8 @@ def _names(config: Config) -> Iterator[tuple[str, str, str]]:
         yield f"ingest {number}", "set", source.set
     for name, model in config.models.items():
         yield f"models.{name}", "model", model.model
+        if (batch := model.batched) is not None:
+            yield f"models.{name}.batch", "window", batch.window
     if config.prm is not None:
         yield "prm", "model", config.prm.model
     yield "sample", "name", config.sample.name
@@ -222,6 +228,11 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
         yield f"models.{name}", "tries", model.tries, 1, 1000
         yield f"models.{name}", "threads", model.threads, 1, 1024
         yield f"models.{name}", "idle_timeout", model.idle_timeout, 0.1, math.inf
+        if (batch := model.batched) is not None:
+            yield f"models.{name}.batch", "requests", batch.requests, 1, 1_000_000
+            yield f"models.{name}.batch", "megabytes", batch.megabytes, 0.001, 10_000
+            yield f"models.{name}.batch", "poll", batch.poll, 0.01, 86_400
+            yield f"models.{name}.batch", "online", batch.online, 0, 1_000_000
         if model.price is not None:
             yield from _each(f"models.{name}.price", model.price)
     for table, asking in (("attempt", config.attempt), ("teach", config.teach), ("evaluate", config.evaluate)):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gradatim.models.mock_answers import Speaker
+    from gradatim.models.mock_batches import MockBatches
     from gradatim.models.mock_faults import Injection
     from gradatim.models.mock_http import Connection
     from gradatim.models.mock_server import MockSettings
@@ -42,6 +43,16 @@ class MockStats:
     """When the last answers were sent, in seconds since 1970, oldest first; 8,192 at most."""
     aborted: list[float]
     """When clients went away from requests under way."""
+    batches: int = 0
+    """Batches made."""
+    batch_requests: int = 0
+    """Their requests."""
+    batch_again: int = 0
+    """Requests, in batches or online, that a batch had answered before, or was to answer at the time."""
+    batch_answered: int = 0
+    """Different requests whose answers stand in an output file."""
+    batch_faults: dict[str, int] = field(default_factory=dict)
+    """How often each kind of fault of the batch API was met."""
 
 
 @dataclass(slots=True)
@@ -50,6 +61,7 @@ class State:
 
     settings: MockSettings
     answers: Speaker
+    batches: MockBatches
     injection: Injection
     seen: Counter[bytes] = field(default_factory=Counter)
     answered: set[bytes] = field(default_factory=set)
@@ -69,6 +81,7 @@ class State:
         """Forget everything but the requests that are under way."""
         for counts in (self.seen, self.answered, self.faults, self.last_answered, self.aborted):
             counts.clear()
+        self.batches.reset()
         self.requests = self.bought_again = self.answers_sent = self.pooling = 0
         self.most_in_flight = self.in_flight
 
@@ -87,6 +100,11 @@ class State:
             faults=dict(self.faults),
             last_answered=list(self.last_answered),
             aborted=list(self.aborted),
+            batches=len(self.batches),
+            batch_requests=self.batches.submitted,
+            batch_again=self.batches.again,
+            batch_answered=len(self.batches.done),
+            batch_faults=dict(+self.batches.faults),
         )
 
     def arrived(self, body: bytes) -> tuple[bytes, str]:

@@ -123,12 +123,17 @@ class Connection(asyncio.Protocol):
             length = self._length(head)
             if length is None or len(self._buffer) < end + 4 + length:
                 return
-            body = self._buffer[end + 4 : end + 4 + length]
-            words = self._buffer[:end].split(b" ", 2)
+            body, raw = self._buffer[end + 4 : end + 4 + length], self._buffer[:end]
+            words = raw.split(b" ", 2)
             self._buffer = self._buffer[end + 4 + length :]
             self._close_after = b"\r\nconnection: close" in head or b" http/1.0" in head
             self._busy = True
-            self._dispatch(words[0], words[1].partition(b"?")[0] if len(words) > 1 else b"", body)
+            target = words[1] if len(words) > 1 else b""
+            path = target.partition(b"?")[0]
+            if path.startswith((b"/v1/files", b"/v1/batches")):
+                self._batch_call(words[0], target, raw, body)
+            else:
+                self._dispatch(words[0], path, body)
 
     def _length(self, head: bytes) -> int | None:
         """Return the body's length; None where the request was refused, or waits for a go-ahead."""
@@ -170,6 +175,21 @@ class Connection(asyncio.Protocol):
         else:
             self._finish(response(404, _error(f"there is no {method.decode('latin-1')} {path.decode('latin-1')}")))
 
+    def _batch_call(self, method: bytes, target: bytes, head: bytes, body: bytes) -> None:
+        """Answer a call of the batch API, or close the connection once it was executed."""
+        answer = self._state.batches.call(method.decode("latin-1"), target.decode("latin-1"), head, body)
+        if answer is not None:
+            self._finish(response(*answer))
+            return
+        self._done()
+        if self._transport is not None:
+            self._transport.close()
+
+    def chat_body(self, body: bytes) -> bytes:
+        """Return the body of the answer to a chat request, as a batch has it."""
+        asked = _decode_ask(body)
+        return b"".join(self._pieces(asked, self._said(asked))).partition(b"\r\n\r\n")[2]
+
     def _pooling(self, body: bytes) -> bytes:
         self._state.pooling += 1
         try:
@@ -194,6 +214,7 @@ class Connection(asyncio.Protocol):
             self._finish(response(400, _error(f"not a chat request: {error}")))
             return
         digest, kind = self._state.arrived(body)
+        self._state.batches.asked_online(body)
         self._chatting = True
         self._later(lambda: self._answer(asked, digest, kind))
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
+from gradatim.models.batch_api import BatchEndpoint
 from gradatim.models.budget import Budget, Price
 from gradatim.models.endpoint import Endpoint
 from gradatim.models.local import CONCURRENCY, LocalModel
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from gradatim.prm import PRM
 
 
-def open_model(settings: ModelSettings) -> Endpoint | LocalModel:
+def open_model(settings: ModelSettings) -> Endpoint | BatchEndpoint | LocalModel:
     """Return the model that is configured; nothing is asked or loaded yet.
 
     Raises `SetupError` where its key is not set or its folder holds no model, `UsageError` for a bad URL.
@@ -30,7 +33,7 @@ def open_model(settings: ModelSettings) -> Endpoint | LocalModel:
             batch=concurrency_of(settings),
             threads=settings.threads,
         )
-    return Endpoint(
+    endpoint = Endpoint(
         name=settings.model,
         base_url=_url(settings.base_url or ""),
         api_key_env=settings.api_key_env,
@@ -38,6 +41,8 @@ def open_model(settings: ModelSettings) -> Endpoint | LocalModel:
         stream=settings.stream,
         idle_timeout=settings.idle_timeout,
     )
+    batch = settings.batched
+    return endpoint if batch is None else BatchEndpoint(endpoint, **structs.asdict(batch))
 
 
 def _url(base_url: str) -> str:
