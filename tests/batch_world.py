@@ -19,6 +19,7 @@ from pools import drawn_library, pool_library
 DONE, LEFT, FAILED = 0, 1, 2
 """Exit codes of a client: nothing is under way; batches go on; an error, whose sentence stands in `error.txt`."""
 SAMPLES = 2
+PRICE = gr.Price(input=1.5, cached_input=0.5, output=6.0)
 FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload(["batch_world", "gradatim.stages.attempt", "gradatim.stages.teach", "aiohttp"])
 WANTED = (
@@ -57,12 +58,11 @@ def run_client(plan: Plan) -> None:
         with Library(plan.library, write=True) as library:
             if plan.stage == "teach":
                 wanted = gr.TeachSettings(temperature=1.0, tries=3)
-                result = gr.teach(
-                    library, "d", model, wanted, engine=engine, curate=gr.CurateSettings(max_repetition=1)
-                )
+                curate = gr.CurateSettings(max_repetition=1)
+                result = gr.teach(library, "d", model, wanted, engine=engine, curate=curate, price=PRICE)
             else:
                 wanted = gr.AttemptSettings(samples=SAMPLES, temperature=1.0)
-                result = gr.attempt(library, model, wanted, engine=engine)
+                result = gr.attempt(library, model, wanted, engine=engine, price=PRICE)
         code = LEFT if result.under_way else DONE
     except gr.GradatimError as error:
         Path(plan.library).with_name("error.txt").write_text(str(error))
@@ -150,16 +150,24 @@ def check_ended(path: str, stats: MockStats, stage: str = "attempt") -> int:
     """Hold a library whose clients have ended to the promise; return how many answers are missing.
 
     Every request is answered once, as the server answered it, or listed with its reason; nothing that was answered
-    was submitted again; nothing that the server answered is lost.
+    was submitted again; nothing that the server answered is lost. The ledger has what the server billed, and nothing
+    stays reserved.
     """
     with Library(path) as library:
         attempts = library.all("SELECT question, sample, count(*) FROM attempt WHERE server_model <> '' GROUP BY 1, 2")
         assert all(count == 1 for _, _, count in attempts)
+        if stage == "attempt":
+            answers = library.all("SELECT reference, content FROM attempts a JOIN questions q ON q.id = a.question")
+            assert all(f"\\boxed{{{reference}}}" in content for reference, content in answers), "a mixed-up answer"
         missing = library.all(WANTED) if stage == "attempt" else []
         reasons = set(library.all("SELECT question, sample FROM fault WHERE reason <> '' AND message <> ''"))
         assert set(missing) <= reasons, "a request is neither answered nor listed"
         assert stats.batch_again == 0, "a request that was answered, or under way, was submitted again"
         assert len(attempts) == stats.batch_answered + stats.bodies_answered
+        booked = library.value("SELECT coalesce(sum(pico), 0) FROM payment WHERE why = 'answer'")
+        assert library.value("SELECT count(*) FROM reservation") == 0
+    billed = stats.billed["m"]
+    assert booked == PRICE.pico(billed.prompt, billed.completion, billed.cached), "the books and the bill differ"
     assert left_open(path) == []
     return len(missing)
 

@@ -18,7 +18,11 @@ def one_run(folder, seed: int) -> dict[str, int]:
     random_ = random.Random(seed)
     path = made(folder)
     settings = gr.MockSettings(
-        batch_seconds=random_.uniform(0.02, 0.2), batch_faults=random_faults(random_), seed=seed, accuracy=0.5
+        batch_seconds=random_.uniform(0.02, 0.2),
+        batch_faults=random_faults(random_),
+        seed=seed,
+        accuracy=1.0,
+        answers=str(folder / "pool.jsonl"),
     )
     with gr.MockServer(settings) as server:
         plan = Plan(library=path, url=server.url, model={"requests": random_.choice([5, 9, 24])})
@@ -53,7 +57,8 @@ def every_moment(folder, stage: str) -> int:
     fresh = batch_world.drawn(folder) if stage == "teach" else made(folder, 5)
     for number in range(1, 200):
         path = shutil.copy(fresh, folder / f"{number}.db")
-        settings = gr.MockSettings(batch_seconds=0.02, accuracy=0.6, answers=str(folder / "pool.jsonl"))
+        accuracy = 0.6 if stage == "teach" else 1.0
+        settings = gr.MockSettings(batch_seconds=0.02, accuracy=accuracy, answers=str(folder / "pool.jsonl"))
         with gr.MockServer(settings) as server:
             plan = Plan(library=path, url=server.url, stage=stage, settle=0.05, model={"requests": 6})
             died = ended(replace(plan, die_at=number)) == -9
@@ -83,7 +88,10 @@ def test_only_who_looks_first_buys_nothing_twice(tmp_path, blind):
     The client that does not look is there to show that these tests would notice.
     """
     path = made(tmp_path, 5)
-    with gr.MockServer(gr.MockSettings(batch_seconds=0.1, batch_faults=(("lost", 1.0),))) as server:
+    settings = gr.MockSettings(
+        batch_seconds=0.1, batch_faults=(("lost", 1.0),), accuracy=1.0, answers=str(tmp_path / "pool.jsonl")
+    )
+    with gr.MockServer(settings) as server:
         code = ended(Plan(library=path, url=server.url, settle=0.05, blind=blind))
         stats = server.stats()
     if blind:

@@ -268,6 +268,13 @@ def taught(result: TeachResult) -> list[str]:
     help="Inject a fault with a probability: 429, 429_bare, 500, drop, empty, malformed, "
     "truncated, slow, hang, error_200.",
 )
+@click.option(
+    "--usage",
+    type=click.Choice(["counted", "random", "untold"]),
+    default="counted",
+    show_default=True,
+    help="Tokens that answers say they used; random ones, and such as one answer in ten does not tell, try a budget.",
+)
 @click.option("--latency", type=float, default=0.0, show_default=True, help="Seconds before each answer.")
 @click.option("--batch-seconds", type=float, default=2.0, show_default=True, help="What a batch takes.")
 @click.option(
@@ -297,6 +304,7 @@ def mock_server(**options: Any) -> None:
         answers=options["answers"],
         reasoning=options["reasoning"],
         latency=options["latency"],
+        usage=options["usage"],
         seed=options["seed"],
         batch_seconds=options["batch_seconds"],
         batch_faults=tuple((kind, share(value, "--batch-fault")) for kind, value in batch_faults.items()),

@@ -27,6 +27,7 @@ from gradatim.cli import (
     reading,
     reporting,
     running,
+    spending,
     tiny,
     training,
 )
@@ -78,6 +79,8 @@ for command in (
     looking.show,
     looking.query,
     batching.batches,
+    spending.spending,
+    spending.prices,
     doctor.doctor,
     asking.mock_server,
     tiny.tiny,

@@ -17,13 +17,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gradatim.library import attempts
+from gradatim.library import attempts, ledger
+from gradatim.types import Spent
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from gradatim.library.attempts import NewAttempt, NewFault, Setting
+    from gradatim.library.attempts import NewFault, Setting
+    from gradatim.library.ledger import Entry
     from gradatim.library.store import Library
 
 _OPEN = "state IN ('prepared', 'uploaded', 'submitted')"
@@ -65,8 +67,8 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Closed:
-    """The end of a batch, written as one: what became of its items, and the faults that are final."""
+class BatchEnd:
+    """The end of a batch, written as one: what became of its items, the faults that are final, and what they cost."""
 
     batch: int
     state: str
@@ -74,10 +76,14 @@ class Closed:
     outcomes: Sequence[tuple[int, int, str]]
     """Question, sample, and `answered` or a reason."""
     faults: Sequence[NewFault] = ()
+    payments: Sequence[tuple[Entry, Spent | None]] = ()
+    """Reservations of those without an answer, and what they count as; None: nothing."""
 
 
-def make(library: Library, setting: Setting, stage: str, base_url: str, items: Sequence[Item]) -> Batch:
-    """Write down a batch before anything of it is sent."""
+def make(
+    library: Library, setting: Setting, stage: str, base_url: str, items: Sequence[Item], entries: Sequence[Entry]
+) -> Batch:
+    """Write down a batch, and what it may cost, before anything of it is sent."""
     marker, now = secrets.token_hex(8), time.time()
     with library.transaction() as connection:
         cursor = connection.execute(
@@ -92,6 +98,9 @@ def make(library: Library, setting: Setting, stage: str, base_url: str, items: S
                 for line, item in enumerate(items, start=1)
             ),
         )
+        for entry in entries:
+            entry.owner = marker
+            ledger.reserve(connection, entry)
         found = connection.execute(f"SELECT {_COLUMNS} FROM batch WHERE pk = ?", (cursor.lastrowid,)).fetchone()
     return _batch(found)
 
@@ -151,32 +160,43 @@ def under_way(library: Library, setting: Setting) -> dict[int, list[int]]:
     return found
 
 
-def write(connection: sqlite3.Connection, batch: Sequence[NewAttempt | NewFault | Closed]) -> None:
-    """Put attempts, faults and the ends of batches into the open transaction."""
-    attempts.write(connection, [one for one in batch if not isinstance(one, Closed)])
-    for closed in batch:
-        if not isinstance(closed, Closed):
-            continue
-        attempts.write(connection, closed.faults)
-        connection.executemany(
-            "UPDATE batch_item SET outcome = ? WHERE batch = ? AND question = ? AND sample = ?",
-            ((outcome, closed.batch, question, sample) for question, sample, outcome in closed.outcomes),
-        )
-        connection.execute(
-            "UPDATE batch SET state = ?, status = ?, changed_at = ? WHERE pk = ?",
-            (closed.state, closed.status, time.time(), closed.batch),
-        )
+def end(connection: sqlite3.Connection, ended: BatchEnd) -> None:
+    """Put the end of a batch into the open transaction."""
+    attempts.write(connection, ended.faults)
+    for entry, spent in ended.payments:
+        if spent is None:
+            ledger.release(connection, entry)
+        else:
+            ledger.pay(connection, entry, ledger.FAILED, spent)
+    connection.executemany(
+        "UPDATE batch_item SET outcome = ? WHERE batch = ? AND question = ? AND sample = ?",
+        ((outcome, ended.batch, question, sample) for question, sample, outcome in ended.outcomes),
+    )
+    connection.execute(
+        "UPDATE batch SET state = ?, status = ?, changed_at = ? WHERE pk = ?",
+        (ended.state, ended.status, time.time(), ended.batch),
+    )
 
 
 def forget(library: Library, batch: Batch) -> int:
-    """Give a batch up: its requests may be asked anew. Returns how many had no answer."""
+    """Give a batch up: its requests may be asked anew, and what it may have cost counts as spent.
+
+    Returns how many requests had no answer.
+    """
     there = answered(library, batch)
     left = [item for item in items(library, batch) if (item.question, item.sample) not in there]
     outcomes = [(question, sample, "answered") for question, sample in there]
     outcomes += [(item.question, item.sample, "forgotten") for item in left]
     with library.transaction() as connection:
-        write(connection, [Closed(batch=batch.pk, state="forgotten", status=batch.status, outcomes=outcomes)])
+        for entry in ledger.open_entries(library, batch.marker):
+            ledger.pay(connection, entry, ledger.LOST, _worst(entry))
+        end(connection, BatchEnd(batch=batch.pk, state="forgotten", status=batch.status, outcomes=outcomes))
     return len(left)
+
+
+def _worst(entry: Entry) -> Spent:
+    tokens = entry.prompt + entry.completion
+    return Spent(prompt=entry.prompt, cached=0, completion=entry.completion, assumed=tokens, pico=entry.pico)
 
 
 def _batch(row: tuple[object, ...]) -> Batch:

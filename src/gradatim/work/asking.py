@@ -1,39 +1,47 @@
 """What `attempt` and `teach` share: an engine whose answers are durable before anything reads them.
 
-Order of events for one answer: the reply arrives, it is put into the journal, the journal commits it (at most about
-20 ms later), and only then does anything read it. A process killed at any moment loses no more than that.
+Order of events for one answer: where money or tokens are limited or priced, its worst case is committed; the request is
+sent; the reply arrives, it is put into the journal, the journal commits it with what it cost (at most about 20 ms
+later), and only then does anything read it. A process killed at any moment loses no more than that.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from gradatim.library import batches
 from gradatim.library.attempts import NewAttempt, NewFault, check_weights
-from gradatim.library.batches import Closed, write
+from gradatim.library.batches import BatchEnd
 from gradatim.library.journal import Journal
+from gradatim.library.ledger import ensure_account
 from gradatim.models.batch_api import BatchEndpoint
+from gradatim.models.budget import Budget
 from gradatim.models.engine import Engine
 from gradatim.progress import Tick, Ticker
+from gradatim.work import books
 from gradatim.work.batching import BatchEngine
+from gradatim.work.books import Books, Item, Paid
 from gradatim.work.requests import question_and_sample
-from gradatim.work.shelving import Shelf
+from gradatim.work.shelving import Account, Shelf
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Sequence
 
     from gradatim.library.attempts import Setting
     from gradatim.library.store import Library
     from gradatim.models import Model
-    from gradatim.models.budget import Budget, Price
+    from gradatim.models.budget import Price
+    from gradatim.models.engine import Feed
     from gradatim.models.pace import EngineSettings, EngineStats
     from gradatim.progress import Progress
     from gradatim.types import Fault, Reply, Request
     from gradatim.work.batching import BatchFeed
 
-_Item: TypeAlias = "NewAttempt | NewFault | Closed"
+_Item: TypeAlias = Item | BatchEnd
 _LOOK_SECONDS = 0.2
 """How often it is asked why a commit does not come."""
 
@@ -50,16 +58,20 @@ class Asking:
         stage: str,
         price: Price | None,
         committed: Callable[[Sequence[NewAttempt | NewFault]], None] | None = None,
+        level_of: Callable[[int], int | None] = lambda _: None,
     ) -> None:
+        """`committed` gets answers and faults once they are durable; `level_of` a question's level, for the ledger."""
         self._library = library
         self._model = model
         self._setting = setting
         self._stage = stage
         self._price = price
         self._committed = committed
+        self._level_of = level_of
+        self._books: Books | None = None
         self.cost = 0.0
         self.faults: dict[str, int] = {}
-        self.closed = threading.Event()
+        self._ended = threading.Event()
         """Set when the end of a batch is durable."""
 
     def run(
@@ -76,60 +88,83 @@ class Asking:
         """
         if fingerprint := getattr(self._model, "fingerprint", ""):
             check_weights(self._library, self._model.name, fingerprint)
-        journal: Journal[_Item] = Journal(self._library, write, self._written)
-        engine = self.engine = self._engine(_Guarded(feed, journal), journal, settings, budget)
-        with Ticker(lambda: progress(self._stage, watch(engine.stats))):
+        if budget is None:
+            budget = None if self._price is None else Budget(price=self._price)
+        else:
+            budget.know(self._price)
+        kept = budget is not None and budget.counts
+        journal: Journal[_Item] = Journal(
+            self._library,
+            _write,
+            self._durable,
+            failed=lambda batch, error: books.not_committed(_plain(batch), error),
+            gather=books.GATHER if kept else None,
+        )
+        if budget is not None and kept:
+            self._books = self._opened(journal, priced=budget.price is not None)
+        guarded = _Guarded(feed, journal)
+        if isinstance(self._model, BatchEndpoint):
+            self.engine: Engine | BatchEngine = self._batches(self._model, guarded, journal, settings, budget)
+        else:
+            self.engine = self._engine(guarded, journal, settings, budget)
+        with Ticker(lambda: progress(self._stage, self._told(watch(self.engine.stats)))):
             try:
-                engine.run()
+                self.engine.run()
             finally:
                 journal.close()
-        return engine.stats
+        return self.engine.stats
 
     def _engine(
-        self, feed: _Guarded, journal: Journal[_Item], settings: EngineSettings | None, budget: Budget | None
-    ) -> Engine | BatchEngine:
-        """Return what asks: in batches where the model is one for them."""
-        if isinstance(self._model, BatchEndpoint):
-            return BatchEngine(
-                self._model,
-                feed,
-                Shelf(
-                    self._library,
-                    self._setting,
-                    self._stage,
-                    fault=self.fault,
-                    close=lambda end: self._end(journal, end),
-                ),
-                on_reply=lambda key, reply: journal.put(self.attempt(key, reply)),
-                on_fault=lambda key, fault: journal.put(self.fault(key, fault)),
-                settings=settings,
-                budget=budget,
-            )
+        self, feed: Feed, journal: Journal[_Item], settings: EngineSettings | None, budget: Budget | None
+    ) -> Engine:
+        """Return what asks one by one."""
         return Engine(
             self._model,
             feed,
-            on_reply=lambda request, reply: journal.put(self.attempt(request.key, reply)),
-            on_fault=lambda request, fault: journal.put(self.fault(request.key, fault)),
+            on_reply=lambda request, reply: journal.put(self._attempt(request, reply)),
+            on_fault=lambda request, fault: journal.put(self._fault(request.key, fault)),
             settings=settings,
             budget=budget,
+            books=self._books,
         )
 
-    def _end(self, journal: Journal[_Item], end: Closed) -> None:
-        """Write the end of a batch, and wait until it is durable: what it frees goes into the next one."""
-        self.closed.clear()
-        journal.put(end)
-        while not self.closed.wait(_LOOK_SECONDS):
-            journal.check()
+    def _batches(
+        self,
+        model: BatchEndpoint,
+        feed: _Guarded,
+        journal: Journal[_Item],
+        settings: EngineSettings | None,
+        budget: Budget | None,
+    ) -> BatchEngine:
+        """Return what asks in batches; what is left over for single requests is asked with the same books."""
+        account = None
+        if self._books is not None and budget is not None:
+            account = Account(pk=self._account, priced=budget.price is not None, level_of=self._level_of)
+        shelf = Shelf(
+            self._library,
+            self._setting,
+            self._stage,
+            account=account,
+            attempt=self._answer,
+            fault=self._fault,
+            put=journal.put,
+            end=lambda end: self._end(journal, end),
+        )
+        return BatchEngine(
+            model,
+            feed,
+            shelf,
+            online=lambda few: self._engine(few, journal, settings, budget),
+            settings=settings,
+            budget=budget or Budget(),
+        )
 
-    def _written(self, items: Sequence[_Item]) -> None:
-        """Tell of what is durable now; called from the journal's thread."""
-        plain: list[NewAttempt | NewFault] = []
-        for item in items:
-            plain += item.faults if isinstance(item, Closed) else (item,)
-        if plain and self._committed is not None:
-            self._committed(plain)
-        if any(isinstance(item, Closed) for item in items):
-            self.closed.set()
+    def _end(self, journal: Journal[_Item], end: BatchEnd) -> None:
+        """Write the end of a batch, and wait until it is durable: what it frees goes into the next one."""
+        self._ended.clear()
+        journal.put(end)
+        while not self._ended.wait(_LOOK_SECONDS):
+            journal.check()
 
     @property
     def batched(self) -> bool:
@@ -144,7 +179,7 @@ class Asking:
     @property
     def standing(self) -> str:
         """Why requests are under way when a run has ended; empty where none are."""
-        said = getattr(getattr(self, "engine", None), "standing", "")
+        said: str = getattr(getattr(self, "engine", None), "standing", "")
         if said or not (count := self.under_way):
             return said
         return (
@@ -165,6 +200,11 @@ class Asking:
             said=tuple(engine.said) if isinstance(engine, BatchEngine) else (),
         )
 
+    def _told(self, tick: Tick) -> Tick:
+        """Return the tick with what keeps answers waiting, where something does: a server that is being started."""
+        state = getattr(self._model, "state", "")
+        return replace(tick, note=state) if state else tick
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What the model found out about its server and concerns the user; a model need not note anything."""
@@ -174,8 +214,32 @@ class Asking:
         """Say that the feed may have something again; from any thread."""
         self.engine.wake()
 
-    def attempt(self, key: int, reply: Reply) -> NewAttempt:
-        """Return an answer as it is to be stored, and count its cost."""
+    def _opened(self, journal: Journal[_Item], *, priced: bool) -> Books:
+        """Return the books of this run: what it spends on the model, under its setting."""
+        setting = self._setting
+
+        def about(request: Request) -> tuple[int, int | None]:
+            question, _ = question_and_sample(request.key)
+            return question, self._level_of(question)
+
+        self._account = ensure_account(self._library, self._stage, setting.role, setting.model, setting.pk)
+        return Books(journal.put, self._account, priced=priced, about=about)
+
+    def _durable(self, batch: Sequence[_Item]) -> None:
+        """Let requests go whose reservations are durable; hand on the answers and faults."""
+        results = books.committed(_plain(batch))
+        ends = [item for item in batch if isinstance(item, BatchEnd)]
+        results += [fault for end in ends for fault in end.faults]
+        if self._committed is not None and results:
+            self._committed(results)
+        if ends:
+            self._ended.set()
+
+    def _attempt(self, request: Request, reply: Reply) -> NewAttempt | Paid:
+        made = self._answer(request.key, reply)
+        return made if self._books is None else self._books.paid(request, made)
+
+    def _answer(self, key: int, reply: Reply) -> NewAttempt:
         question, sample = question_and_sample(key)
         cost = None if self._price is None else self._price.cost(reply.usage)
         self.cost += cost or 0.0
@@ -183,11 +247,22 @@ class Asking:
             setting=self._setting.pk, question=question, sample=sample, reply=reply, cost=cost, made_at=time.time()
         )
 
-    def fault(self, key: int, fault: Fault) -> NewFault:
-        """Return a fault as it is to be stored, and count it."""
+    def _fault(self, key: int, fault: Fault) -> NewFault:
         question, sample = question_and_sample(key)
         self.faults[fault.reason] = self.faults.get(fault.reason, 0) + 1
         return NewFault(stage=self._stage, fault=fault, question=question, setting=self._setting.pk, sample=sample)
+
+
+def _plain(batch: Sequence[_Item]) -> list[Item]:
+    return [item for item in batch if not isinstance(item, BatchEnd)]
+
+
+def _write(connection: sqlite3.Connection, batch: Sequence[_Item]) -> None:
+    """Put what came into the open transaction; ends of batches behind the answers that came before them."""
+    books.write(connection, _plain(batch))
+    for item in batch:
+        if isinstance(item, BatchEnd):
+            batches.end(connection, item)
 
 
 class _Guarded:

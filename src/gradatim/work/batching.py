@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from gradatim.errors import LimitError, SetupError, UsageError
 from gradatim.models.batch_api import FINAL, BatchError
 from gradatim.models.budget import prompt_bound
-from gradatim.models.engine import Engine, Feed
+from gradatim.models.engine import Feed
 from gradatim.models.faults import ModelFault, Refused, Retry
 from gradatim.models.pace import Counts, EngineSettings
 from gradatim.work.collecting import collect
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
     from gradatim.library.batches import Batch
     from gradatim.models.batch_api import BatchEndpoint, ServerBatch
-    from gradatim.models.budget import Budget, Reservation
+    from gradatim.models.budget import Budget
+    from gradatim.models.engine import Engine
     from gradatim.models.pace import EngineStats
-    from gradatim.types import Fault, Reply, Request
+    from gradatim.types import Reply, Request
     from gradatim.work.shelving import Shelf
 
 _LOOK_AGAIN_SECONDS = 1.0
@@ -63,17 +64,15 @@ class BatchEngine:
         feed: BatchFeed,
         shelf: Shelf,
         *,
-        on_reply: Callable[[int, Reply], None],
-        on_fault: Callable[[int, Fault], None],
+        online: Callable[[Feed], Engine],
         settings: EngineSettings | None = None,
-        budget: Budget | None = None,
+        budget: Budget,
     ) -> None:
-        """Nothing is sent before `run`. Callbacks get the request's key; faults of batches go to `shelf.close`."""
+        """Nothing is sent before `run`. Answers and faults go to `shelf`; `online` gives what asks one by one."""
         self._model = model
         self._feed = feed
         self._shelf = shelf
-        self._on_reply = on_reply
-        self._on_fault = on_fault
+        self._online = online
         self._settings = settings or EngineSettings()
         self._budget = budget
         self._sender = Sender(model, self._settings)
@@ -96,7 +95,7 @@ class BatchEngine:
     @property
     def stats(self) -> EngineStats:
         """The counts so far. May be read from any thread."""
-        cost = self._budget.spent_money - self._counts.cost_before if self._budget else 0.0
+        cost = self._budget.spent_money - self._counts.cost_before
         open_ = list(self._open)
         return self._counts.snapshot(
             in_flight=sum(len(one.items) for one in open_), limit=self._course.most, paused=0.0, cost=cost
@@ -117,9 +116,8 @@ class BatchEngine:
         Raises what `Engine.run` raises. Whatever ends a run, its batches go on at the server, and the next run takes
         them up; `standing` says so where it ends without an error.
         """
-        self._counts.start(self._budget.spent_money if self._budget else 0.0)
-        if self._budget is not None:
-            self._budget.start()
+        self._counts.start(self._budget.spent_money)
+        self._budget.start()
         try:
             self._take_up()
             while self._turn():
@@ -164,7 +162,6 @@ class BatchEngine:
                 return False
             return True
         if self._held is not None and settled:
-            assert self._budget is not None
             raise LimitError(
                 f"{self._model.name}: the budget is used up ({self._budget.describe()}); "
                 "what was answered is kept; set a higher limit to go on"
@@ -173,7 +170,7 @@ class BatchEngine:
 
     def _pause(self) -> None:
         """Wait until something is due: a look, or a feed that may have more."""
-        left = self._budget.seconds_left if self._budget is not None else float("inf")
+        left = self._budget.seconds_left
         if left <= 0:
             raise LimitError(f"{self._model.name}: the time is over. {self._left()}")
         due = self._next_look - time.monotonic() if self._open else _LOOK_AGAIN_SECONDS
@@ -199,7 +196,7 @@ class BatchEngine:
         for key, _ in self._course.again:
             self._counts.faults += 1
             fault = Retry("not_sent", "its batch failed, and this run sends no other")
-            self._on_fault(key, fault.fault)
+            self._shelf.give_up(key, fault.fault)
         self._course.again.clear()
 
     # --- taking up what an earlier run left -----------------------------------------------------------------------
@@ -226,23 +223,13 @@ class BatchEngine:
 
     def _known(self, batch: Batch) -> UnderWay:
         """Return a batch as the library has it, with what it may still cost reserved."""
-        rows = self._shelf.keys(batch)
-        names = [self._shelf.name(key) for key, _, _ in rows]
-        items = {
-            name: Asked(key=key, tries=tries, reservation=self._reserved(key))
-            for name, (key, tries, there) in zip(names, rows, strict=True)
-            if not there
-        }
+        rows = self._shelf.asked(batch, self._budget)
+        self._counts.cost_before = self._budget.spent_money
+        items = {name: asked for name, _, asked in rows if asked is not None}
         self._feed.expect([asked.key for asked in items.values()])
-        answered = [key for key, _, there in rows if there]
-        return UnderWay(batch=batch, items=items, ids=tuple(names), dropped=frozenset(), answered=answered)
-
-    def _reserved(self, key: int) -> Reservation | None:
-        """Reserve for a request that is at the server; where there is no room, nothing more is sent anyway."""
-        if self._budget is None:
-            return None
-        request = self._shelf.request(key)
-        return self._budget.reserve(prompt_bound(request.messages), request.sampling.max_tokens)
+        answered = [key for _, key, asked in rows if asked is None]
+        ids = tuple(name for name, _, _ in rows)
+        return UnderWay(batch=batch, items=items, ids=ids, dropped=frozenset(), answered=answered)
 
     def _find_file(self, run: UnderWay) -> None:
         """Look for the file of a batch that may have been uploaded; without one, its requests go into another."""
@@ -254,7 +241,7 @@ class BatchEngine:
         for asked in run.items.values():
             self._settler.release(asked)
             self._course.again.append((asked.key, asked.tries - 1))
-            ends.append((asked.key, "not_sent", None))
+            ends.append(End(key=asked.key, outcome="not_sent", entry=asked.entry))
         self._shelf.close(run.batch, "", "dropped", ends)
 
     # --- sending --------------------------------------------------------------------------------------------------
@@ -297,12 +284,10 @@ class BatchEngine:
 
     def _add(self, request: Request, tries: int) -> bool:
         """Put a request into the draft; False where there is no room or money for it now, and then it is held."""
-        reservation = None
-        if self._budget is not None:
-            reservation = self._budget.reserve(prompt_bound(request.messages), request.sampling.max_tokens)
-            if reservation is None:
-                self._held = request, tries
-                return False
+        reservation = self._budget.reserve(prompt_bound(request.messages), request.sampling.max_tokens)
+        if reservation is None:
+            self._held = request, tries
+            return False
         if self._draft is None:
             self._draft = Draft(self._model, self._course.most)
         asked = Asked(key=request.key, tries=tries + 1, reservation=reservation)
@@ -348,16 +333,16 @@ class BatchEngine:
         for asked in draft.items.values():
             self._settler.release(asked)
         requests = deque(self._shelf.request(asked.key) for asked in draft.items.values())
-        engine = Engine(
-            self._model,
-            _Few(requests),
-            on_reply=lambda request, reply: self._answered(request.key, reply),
-            on_fault=lambda request, fault: self._faulted(request.key, fault),
-            settings=self._settings,
-            budget=self._budget,
-        )
         self._say(f"{len(requests):,} requests are asked one by one")
-        engine.run()
+        engine = self._online(_Few(requests))
+        try:
+            engine.run()
+        finally:
+            done, counts = engine.stats, self._counts
+            for name in ("sent", "replies", "faults", "retries", "overloads"):
+                setattr(counts, name, getattr(counts, name) + getattr(done, name))
+            for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens"):
+                setattr(counts, name, getattr(counts, name) + getattr(done, name))
 
     # --- looking --------------------------------------------------------------------------------------------------
 
@@ -413,20 +398,12 @@ class BatchEngine:
         return whole or run.looks >= _LOOKS
 
     def _take(self, run: UnderWay, asked: Asked, reply: Reply) -> None:
-        """Hand an answer over and settle its reservation."""
-        if asked.reservation is not None and self._budget is not None:
-            self._budget.settle(asked.reservation, reply.usage)
+        """Hand an answer over, with what it cost."""
+        spent = self._budget.settle(asked.reservation, reply.usage)
         run.answered.append(asked.key)
-        self._answered(asked.key, reply)
-
-    def _answered(self, key: int, reply: Reply) -> None:
         self._counts.add(reply.usage)
         self._counts.replies += 1
-        self._on_reply(key, reply)
-
-    def _faulted(self, key: int, fault: Fault) -> None:
-        self._counts.faults += 1
-        self._on_fault(key, fault)
+        self._shelf.answer(asked, reply, spent)
 
     # --- ends -----------------------------------------------------------------------------------------------------
 
@@ -451,7 +428,7 @@ class BatchEngine:
 
     def _close(self, run: UnderWay, status: str, state: str, ends: Sequence[End]) -> None:
         """Make a batch's end durable, before anything of it is asked again."""
-        final = sum(fault is not None for _, _, fault in ends)
+        final = sum(end.fault is not None for end in ends)
         self._counts.faults += final
         self._counts.retries += len(run.items) - final
         self._shelf.close(run.batch, status, state, ends)

@@ -14,6 +14,7 @@ from gradatim.models.batch_lines import request_line
 
 if TYPE_CHECKING:
     from gradatim.library.batches import Batch
+    from gradatim.library.ledger import Entry
     from gradatim.models.batch_api import BatchEndpoint, ServerBatch
     from gradatim.models.batch_lines import Result
     from gradatim.models.budget import Reservation
@@ -28,7 +29,9 @@ class Asked:
     """The request's, from which question and sample follow."""
     tries: int
     """How often it was put into a batch, this one included."""
-    reservation: Reservation | None
+    reservation: Reservation
+    entry: Entry | None = None
+    """Its line in the ledger, where there is one."""
 
 
 class Draft:

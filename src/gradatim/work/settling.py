@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from gradatim.errors import SetupError
 from gradatim.models.batch_lines import Result
@@ -13,16 +13,30 @@ from gradatim.models.faults import Refused, Retry, Stop
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gradatim.library.ledger import Entry
     from gradatim.models.batch_api import BatchEndpoint, BatchError, ServerBatch
     from gradatim.models.budget import Budget
     from gradatim.models.faults import ModelFault
-    from gradatim.types import Fault
+    from gradatim.types import Fault, Spent
     from gradatim.work.drafting import Asked, UnderWay
 
 _REFUSALS = 2
 """Batches in a row that a server may refuse for no reason that concerns a line."""
-End: TypeAlias = "tuple[int, str, Fault | None]"
-"""A request's key, its outcome in the batch, and the fault where that is final."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """What became of one request when its batch ended."""
+
+    key: int
+    outcome: str
+    """`answered`, or a reason."""
+    fault: Fault | None = None
+    """Where it is final."""
+    entry: Entry | None = None
+    """Its line in the ledger, where that is to be closed now."""
+    spent: Spent | None = None
+    """What it counts as; None: nothing."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,7 +60,7 @@ class Course:
 class Settler:
     """Settles batches that have ended; one for a run."""
 
-    def __init__(self, model: BatchEndpoint, course: Course, tries: int, budget: Budget | None) -> None:
+    def __init__(self, model: BatchEndpoint, course: Course, tries: int, budget: Budget) -> None:
         self._model = model
         self._course = course
         self._tries = tries
@@ -64,7 +78,7 @@ class Settler:
             f"neither file of the batch {told.id}, which is {told.status}, holds it",
             billed=done,
         )
-        ends: list[End] = [(key, "answered", None) for key in run.answered]
+        ends = [End(key=key, outcome="answered") for key in run.answered]
         for name, asked in run.items.items():
             result = run.faults.get(name) or Result(custom_id=name, fault=missing)
             assert result.fault is not None
@@ -73,9 +87,12 @@ class Settler:
 
     def _failed(self, run: UnderWay, asked: Asked, fault: ModelFault, unsupported: str | None) -> End:
         """Decide about one request: what may pass is asked again."""
-        if asked.reservation is not None and self._budget is not None:
-            (self._budget.assume_worst if fault.billed else self._budget.release)(asked.reservation)
-        course, reason = self._course, fault.fault.reason
+        spent = None
+        if fault.billed:
+            spent = self._budget.assume_worst(asked.reservation)
+        else:
+            self._budget.release(asked.reservation)
+        course, final = self._course, True
         tries, again = asked.tries, not isinstance(fault, (Stop, Refused))
         if unsupported is not None and unsupported not in run.dropped:
             self._model.endpoint.drop(unsupported)
@@ -85,8 +102,14 @@ class Settler:
             course.taking = False
         if again and course.taking and tries < self._tries:
             course.again.append((asked.key, tries))
-            return asked.key, reason, None
-        return asked.key, reason, fault.fault
+            final = False
+        return End(
+            key=asked.key,
+            outcome=fault.fault.reason,
+            fault=fault.fault if final else None,
+            entry=asked.entry,
+            spent=spent,
+        )
 
     def refused(self, run: UnderWay, errors: Sequence[BatchError], *, others: bool) -> list[End]:
         """Settle a batch that never ran, for the reasons that the server gives; `others`: more of ours are there."""
@@ -101,11 +124,12 @@ class Settler:
             if why is None and self._course.taking:
                 # It did not run, so this was no try.
                 self._course.again.append((asked.key, asked.tries - 1))
-                ends.append((asked.key, "batch_failed", None))
+                ends.append(End(key=asked.key, outcome="batch_failed", entry=asked.entry))
                 continue
             why = why or error
             reason = (why and why.code) or "batch_failed"
-            ends.append((asked.key, reason, Refused(reason, said_of(errors if why is None else (why,))).fault))
+            fault = Refused(reason, said_of(errors if why is None else (why,))).fault
+            ends.append(End(key=asked.key, outcome=reason, fault=fault, entry=asked.entry))
         return ends
 
     def _consider(self, run: UnderWay, errors: Sequence[BatchError], *, others: bool, lines: bool) -> None:
@@ -127,9 +151,7 @@ class Settler:
 
     def release(self, asked: Asked) -> None:
         """Give back what was reserved for a request that did not run."""
-        if asked.reservation is not None and self._budget is not None:
-            self._budget.release(asked.reservation)
-            asked.reservation = None
+        self._budget.release(asked.reservation)
 
 
 def said_of(errors: Sequence[BatchError]) -> str:
