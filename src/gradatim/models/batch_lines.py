@@ -73,6 +73,8 @@ def result_of(line: bytes, *, fields: frozenset[str], redact: Callable[[str], st
     body = bytes(response.body)
     if response.status_code == 200:
         try:
+            if body == b"null":
+                raise Retry("empty_body", "the server sent no answer", billed=True)
             collector = Collector(redact)
             collector.feed(body)
             return Result(custom_id=read.custom_id, reply=collector.reply(0.0))

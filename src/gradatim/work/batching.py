@@ -182,10 +182,10 @@ class BatchEngine:
         if not self._open:
             return ""
         names = ", ".join(one.batch.called for one in self._open[:3]) + (", ..." if len(self._open) > 3 else "")
-        requests = sum(len(one.items) for one in self._open)
+        requests = _requests(sum(len(one.items) for one in self._open))
         one = len(self._open) == 1
         return (
-            f"{'The batch' if one else 'Batches'} {names} with {requests:,} requests {'goes' if one else 'go'} on at "
+            f"{'The batch' if one else 'Batches'} {names} with {requests} {'goes' if one else 'go'} on at "
             f"the server: run the same command again to take {'its' if one else 'their'} answers. See: gradatim batches"
         )
 
@@ -248,9 +248,7 @@ class BatchEngine:
 
     def _fill(self) -> bool:
         """Send what there is to send; False while answers that were handed over may still bring more."""
-        # There is room again when none of ours is left that could end.
-        self._course.full = self._course.full and bool(self._open)
-        while self._course.taking and not self._course.full:
+        while self._course.taking and not (self._course.alone and self._open):
             settled = self._feed.waiting() <= self._outstanding()
             found = self._next()
             if found is not None and self._add(*found):
@@ -326,14 +324,14 @@ class BatchEngine:
         run.batch = self._shelf.move(run.batch, state="submitted", server_id=told.id, status=told.status)
         run.told = told
         self._next_look = min(self._next_look, time.monotonic() + self._model.poll)
-        self._say(f"the batch {told.id} with {len(run.ids):,} requests is at the server")
+        self._say(f"the batch {told.id} with {_requests(len(run.ids))} is at the server")
 
     def _ask_online(self, draft: Draft) -> None:
         """Ask a few requests one by one, with all the patience of the engine."""
         for asked in draft.items.values():
             self._settler.release(asked)
         requests = deque(self._shelf.request(asked.key) for asked in draft.items.values())
-        self._say(f"{len(requests):,} requests are asked one by one")
+        self._say(f"{_requests(len(requests))} asked one by one")
         engine = self._online(_Few(requests))
         try:
             engine.run()
@@ -372,7 +370,8 @@ class BatchEngine:
         run.told = told
         if told.status != run.batch.status:
             run.batch = self._shelf.move(run.batch, status=told.status)
-            self._say(f"{told.id} {told.status}, {told.completed:,} of {told.total:,} by the server")
+            if told.status not in FINAL:
+                self._say(f"{told.id} {told.status}, {told.completed:,} of {told.total:,} by the server")
         if told.status not in FINAL:
             return
         if told.status == "failed":
@@ -411,7 +410,7 @@ class BatchEngine:
         """Close a batch whose answers were taken."""
         self._open.remove(run)
         self._close(run, told.status, "collected", self._settler.ended(run, told))
-        self._say(f"{told.id} {told.status}: {len(run.answered):,} answers of {len(run.ids):,} requests")
+        self._say(f"{told.id} {told.status}: {len(run.answered):,} answered of {_requests(len(run.ids))}")
         if self._model.keep_files:
             return
         for file in filter(None, (run.batch.input_file, told.output_file, told.error_file)):
@@ -450,6 +449,10 @@ class _Few:
     def open(self) -> bool:
         """Whether there is one."""
         return bool(self._requests)
+
+
+def _requests(count: int) -> str:
+    return f"{count:,} request{'' if count == 1 else 's'}"
 
 
 def _as_error(fault: ModelFault) -> BatchError:

@@ -47,8 +47,8 @@ class Course:
     """Requests in the next batch, at most."""
     again: deque[tuple[int, int]] = field(default_factory=deque)
     """Keys that go into the next batch, with how often they were in one."""
-    full: bool = False
-    """Whether the server takes no more before one of our batches ends."""
+    alone: bool = False
+    """Whether one batch is sent after the other: the server's queue has no room for two."""
     taking: bool = True
     """Whether another batch is to be made at all."""
     error: Exception | None = None
@@ -68,7 +68,7 @@ class Settler:
 
     def ended(self, run: UnderWay, told: ServerBatch) -> list[End]:
         """Settle a batch whose files were read."""
-        self._course.refusals, self._course.full = 0, False
+        self._course.refusals = 0
         if told.status == "cancelled":
             # Whoever cancels wants an end, not another batch at once.
             self._course.taking = False
@@ -135,8 +135,8 @@ class Settler:
     def _consider(self, run: UnderWay, errors: Sequence[BatchError], *, others: bool, lines: bool) -> None:
         """Decide how to go on after a refusal: wait for room, make smaller batches, or end."""
         course, crowded = self._course, any(map(_is_crowded, errors))
+        course.alone = course.alone or crowded
         if crowded and others:
-            course.full = True
             return
         if crowded and len(run.ids) > 1:
             course.most = len(run.ids) // 2
