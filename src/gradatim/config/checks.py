@@ -16,7 +16,7 @@ from gradatim.types import Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gradatim.config.models import ModelSettings
+    from gradatim.config.models import ModelSettings, PrmSettings
     from gradatim.config.settings import Asking, CompareSettings, Config, TrainSettings, VerifySettings
     from gradatim.config.tables import Settings
 
@@ -57,9 +57,8 @@ def check(config: Config, place: str) -> None:
     _check_method(config, wrong)
     _check_train(config, wrong)
     _check_compare(config.compare, wrong)
-    prm = config.prm
-    if prm is not None and prm.backend == "pooling" and not prm.base_url:
-        raise wrong("prm", "base_url", 'backend = "pooling" needs it: "http://.../v1", where vLLM serves the PRM')
+    if config.prm is not None:
+        _check_prm(config.prm, wrong)
 
 
 def _check_names(config: Config, wrong: _Wrong) -> None:
@@ -85,6 +84,20 @@ def _check_model(table: str, model: ModelSettings, wrong: _Wrong) -> None:
             raise wrong(table, "base_url", said)
         if model.path is not None:
             raise wrong(table, "path", 'it belongs to kind = "local"; kind = "endpoint" has a base_url')
+
+
+def _check_prm(prm: PrmSettings, wrong: _Wrong) -> None:
+    """Check that a PRM has what its backend and its family need."""
+    from gradatim.prm.families import family_of  # noqa: PLC0415 - few need it, and it takes time to load
+
+    try:
+        family = family_of(prm.kind, separator=prm.separator)
+    except UsageError as error:
+        raise wrong("prm", "separator", str(error).removeprefix("separator ")) from error
+    if prm.backend == "pooling" and family.served is None:
+        raise wrong("prm", "backend", f'kind = "{prm.kind}" is not what a vLLM server can score; set backend = "local"')
+    if prm.backend == "pooling" and not prm.base_url:
+        raise wrong("prm", "base_url", 'backend = "pooling" needs it: "http://.../v1", where vLLM serves the PRM')
 
 
 def _check_asking(table: str, asking: Asking, config: Config, wrong: _Wrong) -> None:
