@@ -27,7 +27,8 @@ _OVERFLOW = re.compile(
     re.IGNORECASE,
 )
 _TASK = re.compile(
-    r"""supported tasks?\b|\btask\b[^.\n]{0,40}(?:support|remov|invalid|permitted)|['"]task['"]|permitted task""",
+    r"""supported tasks?\b|\btask\b[^.\n]{0,40}(?:support|remov|invalid|permitted)|['"]task['"]|permitted task"""
+    "|pooling_task",
     re.IGNORECASE,
 )
 

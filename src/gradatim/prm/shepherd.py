@@ -33,7 +33,7 @@ _NUMBERED = re.compile(r"\W{0,4}step\s*[0-9]", re.IGNORECASE)
 _SERVE = (
     "serve it with vLLM 0.32 or later and --runner pooling --convert classify "
     """--hf-overrides '{"classifier_from_token": ["▁-", "▁+"], "method": "no_post_processing"}' """
-    """--pooler-config '{"tok_pooling_type": "STEP", "step_tag_id": 12902}'"""
+    """--pooler-config '{"task": "token_classify", "tok_pooling_type": "STEP", "step_tag_id": 12902}'"""
 )
 
 
