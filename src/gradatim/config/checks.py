@@ -102,7 +102,8 @@ def _check_served(table: str, settings: ModelSettings | PrmSettings, wrong: _Wro
         if getattr(settings, key, None) is not None:
             raise wrong(table, key, "it belongs to a server that runs already, and serve starts one")
     for key in ("serve_args", "serve_command"):
-        if any("\0" in word for word in getattr(settings, key)) or "" in settings.serve_command[:1]:
+        words = getattr(settings, key)
+        if any("\0" in word for word in words) or (key == "serve_command" and "" in words[:1]):
             raise wrong(table, key, "no command line can hold it")
 
 
