@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from gradatim.stages import sample as sample_stage
 from gradatim.stages import teach as teach_stage
 from gradatim.stages import verify as verify_stage
 from gradatim.types import Role, content_id
-from gradatim.work.opening import engine_settings, open_budget, open_model, open_prm, price_of
+from gradatim.work.opening import engine_settings, open_budget, open_model, open_prm, price_of, server_log
 from gradatim.work.spending import spent
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def do_attempt(library: Library, config: Config, progress: Progress = silent) ->
     price = price_of(chosen)
     return attempt_stage.attempt(
         library,
-        open_model(chosen),
+        open_model(chosen, log=server_log(config, config.attempt.model)),
         config.attempt,
         engine=engine_settings(chosen),
         price=price,
@@ -165,7 +165,7 @@ def do_teach(library: Library, config: Config, draw: str, progress: Progress = s
     return teach_stage.teach(
         library,
         draw,
-        open_model(chosen),
+        open_model(chosen, log=server_log(config, config.teach.model)),
         config.teach,
         curate=config.curate,
         verify=config.verify,
@@ -180,10 +180,12 @@ def do_grade(
     library: Library, config: Config, progress: Progress = silent, *, model: str | None = None
 ) -> list[grade_stage.GradeResult]:
     """Grade with the configured rule and PRM, of the models that were attempted or of one."""
-    prm = None if config.prm is None else open_prm(config.prm)
+    prm = None if config.prm is None else open_prm(config.prm, log=server_log(config, "prm"))
     try:
         text = "answer" if config.prm is None else config.prm.text
-        return grade_stage.grade(library, config.grade, prm=prm, text=text, model=model, progress=progress)
+        results = grade_stage.grade(library, config.grade, prm=prm, text=text, model=model, progress=progress)
+        notes = tuple(getattr(prm, "notes", ()))
+        return [replace(one, notes=notes if one is results[-1] else ()) for one in results]
     finally:
         if prm is not None:
             prm.close()
@@ -193,9 +195,10 @@ def do_calibrate(library: Library, config: Config, progress: Progress = silent) 
     """Calibrate the configured PRM. Raises `UsageError` where there is none."""
     if config.prm is None:
         raise UsageError("There is no [prm] to calibrate. Add one to gradatim.toml: docs/settings.md, [prm].")
-    prm = open_prm(config.prm)
+    prm = open_prm(config.prm, log=server_log(config, "prm"))
     try:
-        return calibrate_stage.calibrate(library, config.calibrate, prm=prm, text=config.prm.text, progress=progress)
+        result = calibrate_stage.calibrate(library, config.calibrate, prm=prm, text=config.prm.text, progress=progress)
+        return replace(result, notes=tuple(getattr(prm, "notes", ())))
     finally:
         prm.close()
 
@@ -243,7 +246,7 @@ def do_evaluate(
         )
     return evaluate_stage.evaluate(
         library,
-        open_model(chosen),
+        open_model(chosen, log=server_log(config, settings.model)),
         settings,
         verify=config.verify,
         against=other,

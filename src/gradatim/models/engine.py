@@ -421,7 +421,8 @@ class Engine:
                 if worker not in self._asking and worker is not current:
                     worker.cancel()
         if grace is not None and self._loop is not None:
-            self._loop.call_later(grace, self._cancel_all)
+            # A model whose server is only being started has no answers under way.
+            self._loop.call_later(0.0 if getattr(self._model, "state", "") else grace, self._cancel_all)
 
     def _cancel_all(self) -> None:
         for worker in self._workers:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gradatim.library.attempts import NewAttempt, NewFault, check_weights
@@ -114,12 +115,17 @@ class Asking:
             books=self._books,
         )
         self.engine = engine
-        with Ticker(lambda: progress(self._stage, watch(engine.stats))):
+        with Ticker(lambda: progress(self._stage, self._told(watch(engine.stats)))):
             try:
                 engine.run()
             finally:
                 journal.close()
         return engine.stats
+
+    def _told(self, tick: Tick) -> Tick:
+        """Return the tick with what keeps answers waiting, where something does: a server that is being started."""
+        state = getattr(self._model, "state", "")
+        return replace(tick, note=state) if state else tick
 
     @property
     def notes(self) -> tuple[str, ...]:
