@@ -257,6 +257,13 @@ def taught(result: TeachResult) -> list[str]:
     help="Inject a fault with a probability: 429, 429_bare, 500, drop, empty, malformed, "
     "truncated, slow, hang, error_200.",
 )
+@click.option(
+    "--usage",
+    type=click.Choice(["counted", "random", "untold"]),
+    default="counted",
+    show_default=True,
+    help="Tokens that answers say they used; random ones, and such as one answer in ten does not tell, try a budget.",
+)
 @click.option("--latency", type=float, default=0.0, show_default=True, help="Seconds before each answer.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides the faults.")
 def mock_server(**options: Any) -> None:
@@ -277,6 +284,7 @@ def mock_server(**options: Any) -> None:
         answers=options["answers"],
         reasoning=options["reasoning"],
         latency=options["latency"],
+        usage=options["usage"],
         seed=options["seed"],
         faults=tuple(
             (kind, share(value, "--fault")) for kind, value in pairs(options["faults"], "--fault", "500=0.1").items()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gradatim.models.mock_answers import Said, halved, step_scores
+from gradatim.models.mock_usage import UNBILLED, Used, used
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,7 +196,20 @@ class Connection(asyncio.Protocol):
             return
         digest, kind = self._state.arrived(body)
         self._chatting = True
-        self._later(lambda: self._answer(asked, digest, kind))
+        written = self._written(asked, digest, kind)
+        self._later(lambda: self._answer(asked, digest, kind, written))
+
+    def _written(self, asked: _Ask, digest: bytes, kind: str) -> tuple[Said, Used] | None:
+        """Return what the model writes, and bill it: who goes away before the answer comes pays for it all the same."""
+        if kind in UNBILLED or (kind == "error_200" and not asked.stream):
+            return None
+        said = self._said(asked)
+        if kind == "truncated":
+            said = halved(said)
+        turns = [_text(turn.content) for turn in asked.messages]
+        cost = used(self._state.settings.usage, turns, said, limit=_limit(asked), digest=digest)
+        self._state.billed[asked.model].add(cost.prompt, cost.cached, cost.completion)
+        return said, cost
 
     def _later(self, action: Callable[[], None]) -> None:
         """Act after the latency that was set."""
@@ -204,7 +218,7 @@ class Connection(asyncio.Protocol):
         else:
             action()
 
-    def _answer(self, asked: _Ask, digest: bytes, kind: str) -> None:
+    def _answer(self, asked: _Ask, digest: bytes, kind: str, written: tuple[Said, Used] | None) -> None:
         settings = self._state.settings
         if kind in {"429", "429_bare"}:
             headers = (b"Retry-After: %g" % settings.retry_after,) if kind == "429" else ()
@@ -213,12 +227,10 @@ class Connection(asyncio.Protocol):
             self._finish(response(500, _error("Internal server error")))
         elif kind == "empty":
             self._finish(response(200, b""))
-        elif kind == "error_200" and not asked.stream:
+        elif written is None:
             self._finish(response(200, _error("The upstream provider failed")))
         else:
-            said = self._said(asked)
-            pieces = self._pieces(asked, halved(said) if kind == "truncated" else said)
-            self._send(pieces, digest, kind)
+            self._send(self._pieces(asked, *written), digest, kind)
 
     def _send(self, pieces: list[bytes], digest: bytes, kind: str) -> None:
         """Send an answer, or as much of it as the fault lets through."""
@@ -276,17 +288,16 @@ class Connection(asyncio.Protocol):
 
     def _said(self, asked: _Ask) -> Said:
         text = next((_text(turn.content) for turn in reversed(asked.messages) if turn.role == "user"), "")
-        limit = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
         return self._state.answers.say(
             model=asked.model,
             text=text,
             # Greedy decoding has no use for a seed.
             seed="" if asked.temperature == 0 else f"{asked.seed}/{asked.temperature}",
-            max_tokens=limit,
+            max_tokens=_limit(asked),
             thinks=self._state.settings.reasoning != "none",
         )
 
-    def _pieces(self, asked: _Ask, said: Said) -> list[bytes]:
+    def _pieces(self, asked: _Ask, said: Said, cost: Used) -> list[bytes]:
         """Return the whole response in the parts in which a server would write it."""
         field_name, content = self._state.settings.reasoning, said.content
         thinking = said.thinking
@@ -294,15 +305,7 @@ class Connection(asyncio.Protocol):
             closing = "\n</think>\n\n" if content or said.finish_reason == "stop" else ""
             thinking, content = "", f"<think>\n{thinking}{closing}{content}"
         name = "reasoning_content" if field_name == "field" else "reasoning"
-        prompt_tokens = sum(len(_text(turn.content)) // 4 + 4 for turn in asked.messages)
-        usage = _quoted(
-            {
-                "prompt_tokens": prompt_tokens,
-                "completion_tokens": said.completion_tokens,
-                "total_tokens": prompt_tokens + said.completion_tokens,
-                "completion_tokens_details": {"reasoning_tokens": len(said.thinking) // 4},
-            }
-        )
+        usage = _quoted(cost.told_as())
         if asked.stream:
             return self._events(asked, (name, thinking), content, (said.finish_reason, usage))
         message: dict[str, str | None] = {"role": "assistant", "content": content or None}
@@ -353,6 +356,11 @@ class Connection(asyncio.Protocol):
         if self._chatting:
             self._chatting = False
             self._state.in_flight -= 1
+
+
+def _limit(asked: _Ask) -> int | None:
+    """Return the most tokens that an answer may have."""
+    return asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
 
 
 def _text(content: Any) -> str:
