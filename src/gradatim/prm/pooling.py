@@ -169,7 +169,7 @@ class PoolingPRM:
             task = self._task
             if task == len(_TASKS):
                 said = f"{self._base}/pooling takes none of the tasks it could be asked for"
-                raise SetupError(f"{said}; {self._served.options}")
+                raise SetupError(f"{said}; {self._served.how}")
             body: dict[str, object] = {"model": self.name, **self._served.body(prepared.prompt, prepared.steps)}
             if (name := _TASKS[task]) is not None:
                 body["task"] = name

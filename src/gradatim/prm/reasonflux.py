@@ -58,6 +58,6 @@ REASONFLUX = replace(
         called="ReasonFlux-PRM-7B",
         also_read=("tokenizer_config.json", "chat_template.jinja"),
     ),
-    served=Served(body=_body, options=qwen.SERVE),
+    served=Served(body=_body, tag=qwen.STEP_TAG, tag_id=151651, arguments=qwen.arguments),
     encoder=_encoder,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
@@ -16,7 +15,7 @@ from gradatim.models.transformers_serve import Suited
 from gradatim.prm.families import FAMILIES
 from gradatim.prm.local import LocalPRM
 from gradatim.prm.pooling import PoolingPRM
-from gradatim.prm.qwen import STEP_TAG
+from gradatim.prm.tokens import token_id
 from gradatim.serving.commands import Engines
 from gradatim.serving.server import Server, Serving
 from gradatim.tiny import places
@@ -173,7 +172,7 @@ def open_prm(settings: PrmSettings, *, log: Path | None = None) -> PRM:
         )
     if settings.serve is not None:
         path = settings.path or settings.model
-        engines = _engines(settings, path, _pooling(Path(path)))
+        engines = _engines(settings, path, _pooling(Path(path), settings.kind))
         return ServedPRM(_server(settings, engines, log), lambda base_url: _pooling_prm(settings, base_url))
     return _pooling_prm(settings, settings.base_url or "")
 
@@ -190,12 +189,8 @@ def _pooling_prm(settings: PrmSettings, base_url: str) -> PoolingPRM:
     )
 
 
-def _pooling(folder: Path) -> tuple[str, ...]:
+def _pooling(folder: Path, kind: str) -> tuple[str, ...]:
     """Return how vLLM serves a PRM: with the id of its step tag, from the folder's tokenizer where there is one."""
-    tag = 151651  # as in the published Qwen2.5-Math-PRM
-    try:
-        added = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
-        tag = next((one["id"] for one in added if one["content"] == STEP_TAG), tag)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # an id of the hub; or a folder that vLLM itself will refuse
-    return "--runner", "pooling", "--pooler-config", json.dumps({"pooling_type": "STEP", "step_tag_id": tag})
+    served = FAMILIES[kind].served
+    assert served is not None
+    return served.arguments(token_id(folder, served.tag) or served.tag_id)
