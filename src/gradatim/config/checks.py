@@ -77,7 +77,7 @@ def _check_prm(prm: PrmSettings, wrong: _Wrong) -> None:
     try:
         family = family_of(prm.kind, separator=prm.separator)
     except UsageError as error:
-        raise wrong("prm", "separator", str(error).removeprefix("separator ")) from error
+        raise wrong("prm", "separator", str(error).replace("separator", "it", 1)) from error
     _check_served("prm", prm, wrong)
     if prm.serve is not None and prm.backend != "pooling":
         raise wrong("prm", "serve", f'it belongs to a server, and backend = "{prm.backend}" runs in this process')

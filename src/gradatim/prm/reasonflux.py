@@ -52,7 +52,7 @@ REASONFLUX = replace(
     qwen.QWEN,
     kind="reasonflux",
     format="reasonflux-prm-1",
-    licence="see its model card",
+    licence="not known; see its model card",
     architecture=replace(
         qwen.QWEN.architecture,
         called="ReasonFlux-PRM-7B",
