@@ -43,7 +43,7 @@ def main() -> int:
         totals["kills"] += made.kills
         totals["close"] += made.tokens is not None and found["booked"] > 0.9 * made.tokens
     print(
-        f"{options.runs} runs, {totals['kills']} kills, {totals['requests']:,} requests, {totals['answers']:,} answers; "
+        f"{options.runs} runs, {totals['kills']} kills, {totals['requests']:,} requests, {totals['answers']:,} answers, "
         f"payments: {totals['why answer']:,} answer, {totals['why failed']:,} failed, {totals['why lost']:,} lost; "
         f"{totals['billed']:,} tokens billed, {totals['booked']:,} in the books; {totals['close']} runs came within a "
         f"tenth of their limit on tokens; {failed} runs failed; {time.monotonic() - begin:.0f} s"

@@ -6,6 +6,7 @@ It is our mock server behind them, a real process on a real socket. `--do` makes
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -31,15 +32,31 @@ def main() -> None:
     parser.add_argument("--runner")
     parser.add_argument("--pooler-config")
     asked = parser.parse_args()
+    beside = engines_beside()
     with Path(asked.model, "starts").open("a") as file:
-        file.write(f"{os.getpid()} {time.time()}\n")
+        file.write(f"{os.getpid()} {beside}\n")
     for what in asked.do:
         name, _, value = what.partition("=")
         globals()[name.replace("-", "_")](asked, value)
     serve(asked)
 
 
+def engines_beside() -> str:
+    """Say which other engines of the same test run now; they have its word in their environment."""
+    word = f"GRADATIM_TEST={os.environ.get('GRADATIM_TEST')}".encode()
+    found = []
+    for entry in os.scandir("/proc") if Path("/proc/self/environ").exists() else ():
+        with contextlib.suppress(OSError):
+            if not entry.name.isdigit() or word not in Path(entry.path, "environ").read_bytes().split(b"\0"):
+                continue
+            words = Path(entry.path, "cmdline").read_bytes().split(b"\0")
+            if int(entry.name) != os.getpid() and any(one.endswith(b"standin_engine.py") for one in words):
+                found.append(words[words.index(b"--model") + 1].decode())
+    return " ".join(found)
+
+
 def serve(asked) -> None:
+    """Serve until told to end."""
     from gradatim.models.mock_server import MockSettings, serve_forever
 
     settings = MockSettings(

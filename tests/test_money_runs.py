@@ -1,4 +1,4 @@
-"""A budget holds through faults and kills, and nothing that was paid for is lost; benchmarks/bench_budget.py has 200."""
+"""A budget holds through faults and kills, and nothing paid for is lost; benchmarks/bench_budget.py has 200 runs."""
 
 import pytest
 

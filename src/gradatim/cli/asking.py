@@ -259,10 +259,10 @@ def taught(result: TeachResult) -> list[str]:
 )
 @click.option(
     "--usage",
-    type=click.Choice(["counted", "random"]),
+    type=click.Choice(["counted", "random", "untold"]),
     default="counted",
     show_default=True,
-    help="Tokens that answers say they used; random ones try a budget.",
+    help="Tokens that answers say they used; random ones, and such as one answer in ten does not tell, try a budget.",
 )
 @click.option("--latency", type=float, default=0.0, show_default=True, help="Seconds before each answer.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides the faults.")

@@ -62,7 +62,8 @@ class MockSettings:
     reasoning: str = "none"
     """`field` (reasoning_content), `reasoning`, `think` (tags in the text), or `none`."""
     usage: str = "counted"
-    """`counted`: four characters are a token. `random`: up to `max_tokens`, and not always told; it tries a budget."""
+    """`counted`: four characters are a token. `random`: up to `max_tokens`, to try a budget. `untold`: the same, and
+    one answer in ten does not say it."""
     faults: tuple[tuple[str, float], ...] = ()
     """Kinds of `mock_faults.KINDS` with their probabilities."""
     seed: int = 0

@@ -1,7 +1,7 @@
 """What the mock server counts and bills for an answer: its tokens as they are, or made-up ones that try a budget.
 
 `random` counts are anything that an honest server could say: up to `max_tokens` written, up to a token for each byte of
-the prompt and what a chat template adds, some of it cached; one answer in ten says nothing of what it used.
+the prompt and what a chat template adds, some of it cached. With `untold`, one answer in ten does not say its counts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gradatim.models.mock_answers import Said
 
-USAGES = ("counted", "random")
+USAGES = ("counted", "random", "untold")
 UNBILLED = frozenset({"429", "429_bare", "500"})
 """Faults that come before a model has written anything."""
 _UNTOLD = 0.1
@@ -62,5 +62,5 @@ def used(usage: str, turns: Sequence[str], said: Said, *, limit: int | None, dig
         cached=int(unit(b"cached", digest) * (prompt + 1)) if unit(b"has cached", digest) < 0.5 else 0,
         completion=written,
         reasoning=min(reasoning, written),
-        told=unit(b"told", digest) >= _UNTOLD,
+        told=usage != "untold" or unit(b"told", digest) >= _UNTOLD,
     )

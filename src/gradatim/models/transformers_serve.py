@@ -6,7 +6,7 @@ As seen with transformers 5.19 and 5.24 (docs/engines.md has the run that shows 
     top_k, min_p  are no fields of its requests (422), and top_k is 50 where nobody says otherwise; they go there too
     seed          is set for the process: it means something only while one request runs at a time
     n, logprobs   are ignored; we ask for one answer per request anyway
-    stop          ends the answer behind the stop string (or, with --continuous-batching, nowhere); we cut before it
+    stop          ends the answer behind the stop text (with --continuous-batching, nowhere); it is cut as everywhere
 """
 
 from __future__ import annotations
@@ -23,11 +23,29 @@ from gradatim.models.decoding import SUPPORTED, decoding_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gradatim.types import Reply, Request, Sampling
+    from gradatim.types import Request, Sampling
 
 _ITS_OWN = ("stop", "frequency_penalty", "logit_bias")
 """Further fields that it knows."""
 _OF_DECODING = frozenset(SUPPORTED) - {"chat_template_kwargs"}
+
+
+class Suited:
+    """Puts requests as the server wants them. The model's own settings are read when the first one comes.
+
+    By then the server is there, and has fetched what is on the hub.
+    """
+
+    def __init__(self, path: str) -> None:
+        """`path` is the model's folder, or its id on the hub."""
+        self._path = path
+        self._defaults: dict[str, Any] | None = None
+
+    def __call__(self, request: Request) -> Request:
+        """Return the request as it is to be sent."""
+        if self._defaults is None:
+            self._defaults = generation_defaults(self._path)
+        return suited(request, self._defaults)
 
 
 def suited(request: Request, defaults: Mapping[str, Any]) -> Request:
@@ -49,14 +67,6 @@ def suited(request: Request, defaults: Mapping[str, Any]) -> Request:
     sent = {name: value for name, value in extra.items() if name not in _OF_DECODING}
     sent["generation_config"] = json.dumps(config, sort_keys=True)
     return replace(request, sampling=replace(request.sampling, extra_body=json.dumps(sent)))
-
-
-def cut_at_stop(reply: Reply, request: Request) -> Reply:
-    """Return the answer up to the first stop string that was asked for, which is where it should have ended."""
-    stop = _extra(request.sampling).get("stop")
-    words = [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else []
-    found = [at for word in words if word and (at := reply.content.find(word)) >= 0]
-    return replace(reply, content=reply.content[: min(found)], finish_reason="stop") if found else reply
 
 
 def generation_defaults(path: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Serving:
     """Seconds from its start until it must be ready."""
     restarts: int = 3
     """How often it is started again after it died, from one `stop` to the next."""
-    grace: float = 10.0
+    grace: float = 5.0
     """Seconds that it gets to end by itself when it is told to."""
     health_timeout: float = 30.0
     """Seconds without an answer to `/health` after which a server that has failed a request counts as hanging."""

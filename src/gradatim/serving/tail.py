@@ -38,8 +38,14 @@ _ELSEWHERE = re.compile(
 """Lines about an error that say nothing of its cause."""
 
 
+_NOISE = re.compile(
+    r'^INFO: +127\.0\.0\.1:\d+ - "|^nanobind: |^ - (?:leaked |\.\.\. skipped)|refleaks\.html|^ *warnings\.warn\('
+)
+"""What an engine prints for every request, and while it ends, whatever it ends of."""
+
+
 def last_lines(log: Path, count: int) -> list[str]:
-    """Return the last lines of the log's newest life, without colours and blank lines."""
+    """Return the last lines of the log's newest life, without colours, blank lines and noise."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - _READ))
@@ -50,7 +56,7 @@ def last_lines(log: Path, count: int) -> list[str]:
     for line in _COLOUR.sub("", text).replace("\r", "\n").split("\n"):
         if line.startswith(STARTED):
             lines.clear()
-        elif line.strip() and not line.startswith(ENDED):
+        elif line.strip() and not line.startswith(ENDED) and not _NOISE.search(line):
             lines.append(line.rstrip())
     return lines[-count:]
 

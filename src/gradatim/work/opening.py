@@ -12,13 +12,14 @@ from gradatim.models.endpoint import Endpoint
 from gradatim.models.folder import read_folder
 from gradatim.models.local import CONCURRENCY, LocalModel
 from gradatim.models.pace import EngineSettings
+from gradatim.models.transformers_serve import Suited
 from gradatim.prm.local import LocalPRM
 from gradatim.prm.pooling import PoolingPRM
 from gradatim.prm.qwen import STEP_TAG
 from gradatim.serving.commands import Engines
 from gradatim.serving.server import Server, Serving
 from gradatim.tiny import places
-from gradatim.work.served import ServedModel, ServedPRM, TransformersServe
+from gradatim.work.served import ServedModel, ServedPRM
 
 if TYPE_CHECKING:
     from gradatim.config import BudgetSettings, Config, ModelSettings, PrmSettings
@@ -68,7 +69,7 @@ def _served(settings: ModelSettings, log: Path | None) -> ServedModel:
         name=settings.model,
         server=_server(settings, engines, log),
         make=lambda base_url: _endpoint(settings, base_url, engines.model),
-        manners=TransformersServe(path) if settings.serve == "transformers" else None,
+        suited=Suited(path) if settings.serve == "transformers" else None,
         fingerprint=_fingerprint(path),
     )
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gradatim.errors import SetupError
 from gradatim.models.faults import Overloaded, Retry
-from gradatim.models.transformers_serve import cut_at_stop, generation_defaults, suited
 from gradatim.types import Fault
 
 if TYPE_CHECKING:
@@ -28,37 +27,6 @@ _NOWHERE = "http://127.0.0.1:9"
 """For a PRM that is to say its name and version: nothing is sent there."""
 
 
-class Manners:
-    """What an engine wants done to requests and answers: nothing, where it does what it is asked for."""
-
-    def asked(self, request: Request) -> Request:
-        """Return the request as it is to be sent."""
-        return request
-
-    def answered(self, reply: Reply, request: Request) -> Reply:  # noqa: ARG002 - what was asked for decides elsewhere
-        """Return the answer as it was asked for."""
-        return reply
-
-
-class TransformersServe(Manners):
-    """What `transformers serve` wants."""
-
-    def __init__(self, path: str) -> None:
-        """Nothing is read: an id of the hub may be fetched by the server first."""
-        self._path = path
-        self._defaults: dict[str, Any] | None = None
-
-    def asked(self, request: Request) -> Request:
-        """Return the request as it is to be sent."""
-        if self._defaults is None:
-            self._defaults = generation_defaults(self._path)
-        return suited(request, self._defaults)
-
-    def answered(self, reply: Reply, request: Request) -> Reply:
-        """Return the answer as it was asked for."""
-        return cut_at_stop(reply, request)
-
-
 class ServedModel:
     """A model on a server of our own. A `Model`."""
 
@@ -68,13 +36,13 @@ class ServedModel:
         name: str,
         server: Server,
         make: Callable[[str], Endpoint],
-        manners: Manners | None = None,
+        suited: Callable[[Request], Request] | None = None,
         fingerprint: str = "",
     ) -> None:
         """Nothing is started. `make` makes the endpoint for a base URL.
 
-        `manners` is what the engine wants done to requests and answers; `fingerprint` that of the weights, where they
-        are in a folder.
+        `suited` puts a request as the engine wants it, once the server is there; `fingerprint` is that of the weights,
+        where they are in a folder.
         """
         self.name = name
         self.fingerprint = fingerprint
@@ -82,7 +50,7 @@ class ServedModel:
         """What was found out about the server and concerns the user, each once, oldest first."""
         self._server = server
         self._make = make
-        self._manners = manners or Manners()
+        self._suited = suited
         self._endpoint: Endpoint | None = None
         self._place: Place | None = None
         self._waiting: asyncio.Task[Place] | None = None
@@ -102,15 +70,14 @@ class ServedModel:
         while True:
             place, endpoint = await self._up()
             try:
-                reply = await endpoint.ask(self._manners.asked(request))
+                reply = await endpoint.ask(self._suited(request) if self._suited else request)
             except (Retry, Overloaded) as fault:
                 if isinstance(fault, Overloaded) and fault.fault.reason != "http_503":
                     raise
                 if not await asyncio.to_thread(self._server.gone, place):
                     raise
             else:
-                weights = f"{self.name}@{self.fingerprint}" if self.fingerprint else reply.server_model
-                return replace(self._manners.answered(reply, request), server_model=weights)
+                return replace(reply, server_model=f"{self.name}@{self.fingerprint}") if self.fingerprint else reply
 
     async def close(self) -> None:
         """End the connections and the server. A later `ask` starts it again."""
