@@ -6,6 +6,7 @@ server is to add tokens of its own, the family says. A fault of the server or th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from gradatim.prm.families import family_of
 from gradatim.prm.family import Prepared, prepare, refusal, version_of
 from gradatim.prm.pooling_reply import Asked, error_text, read_pooling, says_no_such_task, says_too_long
 from gradatim.prm.server import Server, Way, fault_of
+from gradatim.prm.splitting import splitter_of
 from gradatim.types import Fault
 
 if TYPE_CHECKING:
@@ -33,8 +35,9 @@ class PoolingPRM:
     `kind`: its family, as `[prm] kind` names them. `base_url`: `http://host:8000`, with or without `/v1`.
     `api_key_env`: the environment variable that holds the key. `concurrency`: the most requests at once.
     `idle_timeout`: seconds without a byte from the server. `context`: the most tokens of a solution that is scored,
-    whatever the server takes; None is what the family reads. `tries`: requests for one solution; between two there is a
-    random pause of up to `backoff` seconds, twice as much each time, or what the server's Retry-After says.
+    whatever the server takes; None is what the family reads. `steps`: the rule that splits answers, `blank-lines` or
+    `reasoning`. `tries`: requests for one solution; between two there is a random pause of up to `backoff` seconds,
+    twice as much each time, or what the server's Retry-After says.
 
     Raises `UsageError` for a wrong setting, `SetupError` where the key's variable is not set.
     """
@@ -49,10 +52,11 @@ class PoolingPRM:
         concurrency: int = 16,
         idle_timeout: float = 300.0,
         context: int | None = None,
+        steps: str = "blank-lines",
         tries: int = 4,
         backoff: float = 0.5,
     ) -> None:
-        family = family_of(kind)
+        family = replace(family_of(kind), splitter=splitter_of(steps))
         if family.served is None:
             raise UsageError(f'no server gives the scores of kind = "{kind}"; set backend = "local"')
         context = family.context if context is None else context

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradatim.config.judging import critic_of
 from gradatim.errors import SetupError
 from gradatim.models.budget import Budget, Price
 from gradatim.models.endpoint import Endpoint
@@ -13,9 +14,13 @@ from gradatim.models.folder import read_folder
 from gradatim.models.local import CONCURRENCY, LocalModel
 from gradatim.models.pace import EngineSettings
 from gradatim.models.transformers_serve import Suited
+from gradatim.prm.chat import ChatPRM
 from gradatim.prm.local import LocalPRM
 from gradatim.prm.pooling import PoolingPRM
 from gradatim.prm.qwen import STEP_TAG
+from gradatim.prm.rlhflow import RLHFLOW
+from gradatim.prm.server import Way
+from gradatim.prm.splitting import splitter_of
 from gradatim.serving.commands import Engines
 from gradatim.serving.server import Server, Serving
 from gradatim.tiny import places
@@ -147,15 +152,27 @@ def open_budget(limits: BudgetSettings, price: Price | None, *, tokens: int, mon
 def open_prm(settings: PrmSettings, *, log: Path | None = None) -> PRM:
     """Return the PRM that is configured. Raises `SetupError` where it cannot be loaded."""
     if settings.backend == "local":
-        return LocalPRM(path=settings.model, kind=settings.kind, device=settings.device, context=settings.context)
+        return LocalPRM(
+            path=settings.model,
+            kind=settings.kind,
+            device=settings.device,
+            context=settings.context,
+            steps=steps_of(settings),
+        )
+    make = _chat_prm if settings.backend == "chat" else _pooling_prm
     if settings.serve is not None:
         path = settings.path or settings.model
-        engines = _engines(settings, path, _pooling(Path(path)))
-        return ServedPRM(_server(settings, engines, log), lambda base_url: _pooling_prm(settings, base_url))
-    return _pooling_prm(settings, settings.base_url or "")
+        engines = _engines(settings, path, () if settings.backend == "chat" else _pooling(Path(path)))
+        return ServedPRM(_server(settings, engines, log), lambda base_url: make(settings, base_url))
+    return make(settings, settings.base_url or "")
 
 
-def _pooling_prm(settings: PrmSettings, base_url: str) -> PoolingPRM:
+def steps_of(settings: PrmSettings) -> str:
+    """Return the rule that splits what is scored: the settings' own, or that of the text."""
+    return settings.steps or ("reasoning" if settings.text == "thinking" else "blank-lines")
+
+
+def _pooling_prm(settings: PrmSettings, base_url: str) -> PRM:
     return PoolingPRM(
         model=settings.model,
         kind=settings.kind,
@@ -164,7 +181,20 @@ def _pooling_prm(settings: PrmSettings, base_url: str) -> PoolingPRM:
         concurrency=settings.concurrency,
         idle_timeout=settings.idle_timeout,
         context=settings.context,
+        steps=steps_of(settings),
     )
+
+
+def _chat_prm(settings: PrmSettings, base_url: str) -> PRM:
+    chat = critic_of(settings) if settings.kind == "critic" else RLHFLOW
+    way = Way(
+        base_url=base_url,
+        api_key_env=settings.api_key_env,
+        concurrency=settings.concurrency,
+        idle_timeout=settings.idle_timeout,
+    )
+    splitter = splitter_of(steps_of(settings))
+    return ChatPRM(model=settings.model, chat=chat, way=way, context=settings.context, splitter=splitter)
 
 
 def _pooling(folder: Path) -> tuple[str, ...]:
