@@ -6,12 +6,12 @@ from contextlib import closing
 
 import pytest
 from engine_world import VLLM, VLLM_ARGS
-from tiny_families import make_shepherd
 
 from gradatim.config import PrmSettings
 from gradatim.prm import Solution
 from gradatim.types import StepScores
 from gradatim.work.opening import open_prm
+from tiny_families import make_shepherd
 from tiny_prm import make_prm
 
 SOLUTIONS = [

@@ -82,14 +82,20 @@ class PrmSettings(Settings, frozen=True):
     steps: Literal["blank-lines", "reasoning"] | None = None
     """How it is split into steps: on blank lines; or also before words like "Wait", with short pieces merged. None: the
     first for answers, the second with `text = "thinking"`."""
-    kind: Literal["qwen", "rlhflow", "critic"] = "qwen"
-    """The format: Qwen2.5-Math-PRM and its kin; RLHFlow's Llama3.1-8B-PRM; any chat model that judges each step."""
+    kind: Literal["qwen", "reasonflux", "skywork", "math-shepherd", "token-classification", "rlhflow", "critic"] = (
+        "qwen"
+    )
+    """The family: what the PRM reads and where its scores are. See docs/prm.md."""
     backend: Literal["local", "pooling", "chat"] = "pooling"
     """`pooling`: a vLLM server. `chat`: a chat server that gives log probabilities (`rlhflow`, `critic`). `local`:
     transformers in this process, extra `[local]`."""
+    aggregation: Literal["mean", "min", "last", "product"] | None = None
+    """How the scores of an answer's steps become one; None is the family's way. A change of it calls no model."""
+    separator: str | None = None
+    """What ends a step, of `kind = "token-classification"` alone; None is a line end, as TRL's default."""
     prompt: str | None = None
-    """What a critic is asked; holds `{prompt}` and `{step}`, and may hold `{steps}`, those before it. None: see
-    [prm.md](prm.md)."""
+    """What a critic is asked; holds `{prompt}` and `{step}`, and may hold `{steps}`, those before it. None is ours: see
+    docs/prm.md."""
     labels: tuple[str, str] = ("yes", "no")
     """A critic's words for a right step and for a wrong one; each should be one token."""
     analysis: int = 0
@@ -111,8 +117,8 @@ class PrmSettings(Settings, frozen=True):
     api_key_env: str | None = None
     """The environment variable that holds the key."""
     context: int | None = None
-    """Tokens that the model reads: None is what the folder says, 4096 (`pooling`), or what the server takes (`chat`). A
-    longer attempt is not scored."""
+    """Tokens that the model reads: None is what the folder says, on a `pooling` server the family's, on a `chat` server
+    the server's. A longer attempt is not scored."""
     concurrency: int = 16
     """Requests in flight at most (`pooling`, `chat`)."""
     idle_timeout: float = 300.0

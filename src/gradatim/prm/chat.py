@@ -10,7 +10,7 @@ A fault at one step is the whole solution's: one score per step, or none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from gradatim.errors import SetupError, UsageError
 from gradatim.prm.family import readable, refusal, scored
@@ -23,6 +23,7 @@ from gradatim.types import Fault
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from gradatim.method.aggregation import Aggregation
     from gradatim.prm import Solution
     from gradatim.prm.server import Answer
     from gradatim.types import StepScores
@@ -47,7 +48,7 @@ class Chat:
     labels: Labels
     analysis: int = 0
     """Tokens that the model may write before it decides; 0: its first token decides."""
-    aggregation: Literal["mean"] = "mean"
+    aggregation: Aggregation = "mean"
     """How an answer's step scores become one number, unless the settings say otherwise."""
     turns: Callable[[str, Sequence[str], int], list[Turn]]
     """From a question, its steps and the number of one, from 0, to the chat that asks about it."""

@@ -75,6 +75,7 @@ class PoolingPRM:
         self._served = family.served
         self._context = context
         self._task = 0
+        self.aggregation = family.aggregation
         self.name = model
         self.version = version_of(family, "vllm-pooling", model, f"context={context}")
 
@@ -97,8 +98,7 @@ class PoolingPRM:
                 raise SetupError(
                     f"{self._server.base}/pooling takes none of the tasks it could be asked for; {_UPGRADE}"
                 )
-            body: dict[str, object] = {"model": self.name, "input": prepared.text}
-            body["add_special_tokens"] = self._served.special
+            body: dict[str, object] = {"model": self.name, **self._served.body(prepared.prompt, prepared.steps)}
             if (name := _TASKS[task]) is not None:
                 body["task"] = name
             answer = await self._server.request("POST", "/pooling", body)

@@ -123,6 +123,7 @@ class ServedPRM:
         unsent = make(_NOWHERE)
         self.name = unsent.name
         self.version = unsent.version
+        self.aggregation = unsent.aggregation
 
     @property
     def notes(self) -> tuple[str, ...]:
