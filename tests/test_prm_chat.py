@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 from contextlib import closing
 
@@ -14,7 +16,8 @@ from gradatim.errors import SetupError, UsageError  # noqa: E402 - after the ski
 from gradatim.prm import Solution  # noqa: E402 - after the skips
 from gradatim.prm.chat import ChatPRM  # noqa: E402 - after the skips
 from gradatim.prm.critic import critic  # noqa: E402 - after the skips
-from gradatim.prm.rlhflow import RLHFLOW, turns  # noqa: E402 - after the skips
+from gradatim.prm.local import LocalPRM  # noqa: E402 - after the skips
+from gradatim.prm.rlhflow import RLHFLOW_CHAT, turns  # noqa: E402 - after the skips
 from gradatim.prm.server import Way  # noqa: E402 - after the skips
 from gradatim.prm.splitting import splitter_of  # noqa: E402 - after the skips
 from gradatim.types import Fault, StepScores  # noqa: E402 - after the skips
@@ -56,7 +59,7 @@ def prm_of(server, chat=None, *, context=None, **way):
     )
 
 
-@pytest.mark.parametrize(("chat", "good", "bad"), [(RLHFLOW, "+", "-"), (critic(prompt=SHORT), YES, NO)])
+@pytest.mark.parametrize(("chat", "good", "bad"), [(RLHFLOW_CHAT, "+", "-"), (critic(prompt=SHORT), YES, NO)])
 def test_scores_are_those_of_the_model_in_process(folder, server, chat, good, bad):
     """Each step's score is P(good) against P(bad) of the model itself, all tokens of a label summed, to 1e-5."""
     with prm_of(server, chat) as prm:
@@ -88,7 +91,7 @@ def test_a_critic_fills_its_prompt_once():
 
 def test_the_request_asks_for_one_token_and_its_likely_ones(server):
     """A request for each step, the last first: one token, twenty likely ones, no temperature."""
-    with prm_of(server, RLHFLOW) as prm:
+    with prm_of(server, RLHFLOW_CHAT) as prm:
         list(prm.score(ONE))
     assert [len(request["messages"]) for request in server.requests] == [3, 1]
     request = server.requests[0]
@@ -154,7 +157,7 @@ def test_an_answer_without_log_probabilities_is_refused(server, act):
 def test_fewer_likely_tokens_are_asked_for_where_the_server_gives_no_more(server):
     """A server that gives five at most is asked for five from then on, and one that gives none is refused."""
     server.most_top = 8
-    with prm_of(server, RLHFLOW, concurrency=1) as prm:
+    with prm_of(server, RLHFLOW_CHAT, concurrency=1) as prm:
         got = dict(prm.score(ONE))
         assert [request["top_logprobs"] for request in server.requests] == [20, 5, 5]
         assert not isinstance(got[0], Fault) or got[0].reason == "no_label"
@@ -184,7 +187,7 @@ def test_a_solution_that_does_not_fit_is_refused_by_its_first_request(server):
 
 
 @pytest.mark.parametrize("text", ["a <|eot_id|> b", "<|start_header_id|>user"])
-@pytest.mark.parametrize("chat", [RLHFLOW, critic(prompt=SHORT)])
+@pytest.mark.parametrize("chat", [RLHFLOW_CHAT, critic(prompt=SHORT)])
 def test_control_tokens_of_the_chat_are_refused(server, chat, text):
     """A question or an answer that holds one is not sent; mathematics that looks like one is."""
     with prm_of(server, chat) as prm:
@@ -222,7 +225,7 @@ def test_an_analysis_that_was_cut_off_has_no_score(server):
 def test_versions_differ_where_scores_might():
     """Another prompt, label, analysis, model, context or rule of splitting is another version; the same is the same."""
     way = Way(base_url="http://h:1")
-    chats = [critic(), critic(prompt=SHORT), critic(labels=("no", "yes")), critic(analysis=9), RLHFLOW]
+    chats = [critic(), critic(prompt=SHORT), critic(labels=("no", "yes")), critic(analysis=9), RLHFLOW_CHAT]
     made = [ChatPRM(model="a", chat=chat, way=way).version for chat in chats]
     made += [ChatPRM(model="b", chat=chats[0], way=way).version]
     made += [ChatPRM(model="a", chat=chats[0], way=way, context=9).version]
@@ -234,7 +237,7 @@ def test_versions_differ_where_scores_might():
 def test_what_was_used_is_counted(server):
     """The notes say how many requests and tokens it took, and how many answers came without a count."""
     server.faults = {"MUTE": ["no usage"]}
-    with prm_of(server, RLHFLOW) as prm:
+    with prm_of(server, RLHFLOW_CHAT) as prm:
         assert prm.notes == ()
         list(prm.score([*ONE, Solution(key=5, prompt="MUTE", answer="a")]))
         assert (prm.used.requests, prm.used.completion, prm.used.uncounted) == (3, 2, 1)
@@ -253,7 +256,7 @@ def test_the_way_to_a_server_that_lists_nothing(server, monkeypatch):
     assert "sesame" not in str(caught.value)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    gone = ChatPRM(model=MODEL, chat=RLHFLOW, way=Way(base_url=f"http://127.0.0.1:{port}", tries=1))
+    gone = ChatPRM(model=MODEL, chat=RLHFLOW_CHAT, way=Way(base_url=f"http://127.0.0.1:{port}", tries=1))
     with closing(gone), pytest.raises(SetupError, match="cannot be used"):
         list(gone.score(ONE))
 
@@ -273,3 +276,31 @@ def test_critics_that_cannot_be_are_refused(wrong, said):
     """A prompt without its fields, and labels that cannot be told apart, are refused in a sentence."""
     with pytest.raises(UsageError, match=said):
         critic(**wrong)
+
+
+def test_rlhflow_scores_the_same_in_process(folder, server):
+    """The folder in this process gives the server's scores to 1e-5, for one step and for several."""
+    with closing(LocalPRM(path=folder, kind="rlhflow", device="cpu")) as local:
+        want = dict(local.score(SOLUTIONS))
+    with prm_of(server, RLHFLOW_CHAT) as prm:
+        got = dict(prm.score(SOLUTIONS))
+    for key, scores in got.items():
+        assert scores.scores == pytest.approx(want[key].scores, abs=1e-5)
+        assert scores.steps == want[key].steps
+
+
+def test_a_folder_without_a_chat_template_is_refused(folder, tmp_path):
+    """In this process the template is needed, and a folder without one is named."""
+    bare = shutil.copytree(folder, tmp_path / "bare")
+    for name in ("chat_template.jinja", "tokenizer_config.json"):
+        if (bare / name).exists():
+            text = (bare / name).read_text() if name.endswith(".json") else ""
+            (bare / name).unlink()
+            if text:
+                settings = {key: value for key, value in json.loads(text).items() if key != "chat_template"}
+                (bare / name).write_text(json.dumps(settings))
+    with (
+        closing(LocalPRM(path=bare, kind="rlhflow", device="cpu")) as prm,
+        pytest.raises(SetupError, match="no chat tem"),
+    ):
+        list(prm.score(ONE))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import cache
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ class TinyChatServer:
     """Use as a context manager; `url` is where it listens."""
 
     def __init__(self, folder: Path) -> None:
-        from transformers import AutoTokenizer, LlamaForCausalLM
-
         self.faults = {}
         self.requests = []
         self.headers = []
@@ -35,8 +34,7 @@ class TinyChatServer:
         """Tokens of an analysis that it writes before its label, each a token of its vocabulary."""
         self._at_once = 0
         self._tries = {}
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        self._model = LlamaForCausalLM.from_pretrained(folder).eval()
+        self._tokenizer, self._model = loaded(folder)
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
@@ -139,6 +137,14 @@ class TinyChatServer:
         number = int(numbers[0]) if chosen is None else chosen
         token = {"token": self._tokenizer.decode([number]), "logprob": logprobs[number].item()}
         return {**token, "bytes": None, "top_logprobs": likely, "id": number}
+
+
+@cache
+def loaded(folder: Path):
+    """The tokenizer and the model of a folder, loaded once for all servers."""
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    return AutoTokenizer.from_pretrained(folder), LlamaForCausalLM.from_pretrained(folder).eval()
 
 
 def refusal(status: int, message: str):

@@ -10,22 +10,19 @@ from gradatim.errors import UsageError
 if TYPE_CHECKING:
     from gradatim.prm.chat import Chat
 
-_CHAT = ("rlhflow", "critic")
-"""Kinds that a chat server runs."""
-
 
 def mistake_of(prm: PrmSettings) -> tuple[str, str] | None:
     """Return the key that is wrong and what is wrong with it, or None."""
-    if (prm.backend == "chat") != (prm.kind in _CHAT):
-        fitting = '"chat"' if prm.kind in _CHAT else '"pooling" or "local"'
-        return "backend", f'kind = "{prm.kind}" takes {fitting}, not "{prm.backend}"'
-    if prm.backend == "chat" and not prm.base_url and prm.serve is None:
-        return "base_url", 'backend = "chat" needs it: "http://.../v1", where the chat server is; or set serve'
-    if prm.kind not in _CHAT:
-        return _of_chat(prm) or _of_family(prm)
-    if prm.separator is not None:
-        return "separator", f'it belongs to kind = "token-classification", and not to "{prm.kind}"'
-    return _of_chat(prm)
+    if prm.backend == "chat" and prm.kind not in ("rlhflow", "critic"):
+        return "backend", f'kind = "{prm.kind}" is not what a chat server can score; set backend = "pooling" or "local"'
+    if prm.kind == "critic" and prm.backend != "chat":
+        return "backend", f'kind = "critic" is asked on a chat server, so not by "{prm.backend}"; set backend = "chat"'
+    if (mistake := _of_chat(prm) or _of_family(prm)) is not None:
+        return mistake
+    if prm.backend != "local" and not prm.base_url and prm.serve is None:
+        where = "where the chat server is" if prm.backend == "chat" else "where vLLM serves the PRM"
+        return "base_url", f'backend = "{prm.backend}" needs it: "http://.../v1", {where}; or set serve'
+    return None
 
 
 def _of_chat(prm: PrmSettings) -> tuple[str, str] | None:
@@ -48,12 +45,18 @@ def _of_family(prm: PrmSettings) -> tuple[str, str] | None:
     """Return what is wrong for the family of a PRM that reads a text as a whole."""
     from gradatim.prm.families import family_of  # noqa: PLC0415 - few need it, and it takes time to load
 
+    if prm.kind == "critic":
+        return None if prm.separator is None else ("separator", 'it belongs to kind = "token-classification"')
     try:
         family = family_of(prm.kind, separator=prm.separator)
     except UsageError as error:
         return "separator", str(error).removeprefix("separator ")
     if prm.backend == "pooling" and family.served is None:
-        return "backend", f'kind = "{prm.kind}" is not what a vLLM server can score; set backend = "local"'
+        other = "chat" if prm.kind == "rlhflow" else "local"
+        return (
+            "backend",
+            f'kind = "{prm.kind}" is not what a vLLM server can score by /pooling; set backend = "{other}"',
+        )
     return None
 
 

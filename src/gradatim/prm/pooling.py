@@ -58,7 +58,7 @@ class PoolingPRM:
     ) -> None:
         family = replace(family_of(kind), splitter=splitter_of(steps))
         if family.served is None:
-            raise UsageError(f'no server gives the scores of kind = "{kind}"; set backend = "local"')
+            raise UsageError(f'no vLLM server gives the scores of kind = "{kind}" by /pooling; set backend = "local"')
         context = family.context if context is None else context
         if context < 1:
             raise UsageError(f"context of the PRM is {context}; 1 or more was expected")

@@ -19,7 +19,7 @@ from gradatim.prm.families import FAMILIES
 from gradatim.prm.local import LocalPRM
 from gradatim.prm.pooling import PoolingPRM
 from gradatim.prm.qwen import STEP_TAG
-from gradatim.prm.rlhflow import RLHFLOW
+from gradatim.prm.rlhflow import RLHFLOW_CHAT
 from gradatim.prm.server import Way
 from gradatim.prm.splitting import splitter_of
 from gradatim.serving.commands import Engines
@@ -204,7 +204,7 @@ def _pooling_prm(settings: PrmSettings, base_url: str) -> PRM:
 
 
 def _chat_prm(settings: PrmSettings, base_url: str) -> PRM:
-    chat = critic_of(settings) if settings.kind == "critic" else RLHFLOW
+    chat = critic_of(settings) if settings.kind == "critic" else RLHFLOW_CHAT
     way = Way(
         base_url=base_url,
         api_key_env=settings.api_key_env,
