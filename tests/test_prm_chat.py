@@ -18,8 +18,6 @@ from gradatim.prm.chat import ChatPRM  # noqa: E402 - after the skips
 from gradatim.prm.critic import critic  # noqa: E402 - after the skips
 from gradatim.prm.local import LocalPRM  # noqa: E402 - after the skips
 from gradatim.prm.rlhflow import RLHFLOW_CHAT, turns  # noqa: E402 - after the skips
-from gradatim.prm.server import Way  # noqa: E402 - after the skips
-from gradatim.prm.splitting import splitter_of  # noqa: E402 - after the skips
 from gradatim.types import Fault, StepScores  # noqa: E402 - after the skips
 from tiny_chat_server import MODEL, TinyChatServer  # noqa: E402 - after the skips
 from tiny_llama import label_probabilities, make_llama  # noqa: E402 - after the skips
@@ -52,9 +50,10 @@ def prm_of(server, chat=None, *, context=None, **way):
     return closing(
         ChatPRM(
             model=MODEL,
+            base_url=server.url,
             chat=chat or critic(prompt=SHORT),
-            way=Way(base_url=server.url, **settings),
             context=context,
+            **settings,
         )
     )
 
@@ -224,14 +223,14 @@ def test_an_analysis_that_was_cut_off_has_no_score(server):
 
 def test_versions_differ_where_scores_might():
     """Another prompt, label, analysis, model, context or rule of splitting is another version; the same is the same."""
-    way = Way(base_url="http://h:1")
+    at = {"base_url": "http://h:1"}
     chats = [critic(), critic(prompt=SHORT), critic(labels=("no", "yes")), critic(analysis=9), RLHFLOW_CHAT]
-    made = [ChatPRM(model="a", chat=chat, way=way).version for chat in chats]
-    made += [ChatPRM(model="b", chat=chats[0], way=way).version]
-    made += [ChatPRM(model="a", chat=chats[0], way=way, context=9).version]
-    made += [ChatPRM(model="a", chat=chats[0], way=way, splitter=splitter_of("reasoning")).version]
+    made = [ChatPRM(model="a", chat=chat, **at).version for chat in chats]
+    made += [ChatPRM(model="b", chat=chats[0], **at).version]
+    made += [ChatPRM(model="a", chat=chats[0], context=9, **at).version]
+    made += [ChatPRM(model="a", chat=chats[0], steps="reasoning", **at).version]
     assert len(set(made)) == len(made)
-    assert made[0] == ChatPRM(model="a", chat=critic(), way=Way(base_url="http://other:2", concurrency=3)).version
+    assert made[0] == ChatPRM(model="a", chat=critic(), base_url="http://other:2", concurrency=3).version
 
 
 def test_what_was_used_is_counted(server):
@@ -256,7 +255,7 @@ def test_the_way_to_a_server_that_lists_nothing(server, monkeypatch):
     assert "sesame" not in str(caught.value)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    gone = ChatPRM(model=MODEL, chat=RLHFLOW_CHAT, way=Way(base_url=f"http://127.0.0.1:{port}", tries=1))
+    gone = ChatPRM(model=MODEL, chat=RLHFLOW_CHAT, base_url=f"http://127.0.0.1:{port}", tries=1)
     with closing(gone), pytest.raises(SetupError, match="cannot be used"):
         list(gone.score(ONE))
 

@@ -17,7 +17,7 @@ from gradatim.prm.family import readable, refusal, scored
 from gradatim.prm.labels import Labels, Read, read_label
 from gradatim.prm.pooling_reply import error_text, says_too_long
 from gradatim.prm.server import Server, Way, fault_of
-from gradatim.prm.splitting import BLANK_LINES, Splitter
+from gradatim.prm.splitting import splitter_of
 from gradatim.types import Fault
 
 if TYPE_CHECKING:
@@ -77,15 +77,38 @@ class _Prepared:
 class ChatPRM:
     """Scores steps with the chat model that a server runs under the name `model`.
 
-    `context`: the most tokens of a request, whatever the server takes; None leaves it to the server. Raises
-    `UsageError` for a wrong setting, `SetupError` where the key's variable is not set.
+    `chat`: `critic(...)` or `RLHFLOW_CHAT`. `context`: the most tokens of a request, whatever the server takes; None
+    leaves it to the server. `steps`: the rule that splits answers, `blank-lines` or `reasoning`. The rest is as for
+    `PoolingPRM`.
+
+    Raises `UsageError` for a wrong setting, `SetupError` where the key's variable is not set.
     """
 
     def __init__(
-        self, *, model: str, chat: Chat, way: Way, context: int | None = None, splitter: Splitter = BLANK_LINES
+        self,
+        *,
+        model: str,
+        base_url: str,
+        chat: Chat,
+        api_key_env: str | None = None,
+        concurrency: int = 16,
+        idle_timeout: float = 300.0,
+        context: int | None = None,
+        steps: str = "blank-lines",
+        tries: int = 4,
+        backoff: float = 0.5,
     ) -> None:
         if context is not None and context < 1:
             raise UsageError(f"context of the PRM is {context}; 1 or more was expected")
+        way = Way(
+            base_url=base_url,
+            api_key_env=api_key_env,
+            concurrency=concurrency,
+            idle_timeout=idle_timeout,
+            tries=tries,
+            backoff=backoff,
+        )
+        splitter = splitter_of(steps)
         self._server = Server(way, model=model, upgrade=_UPGRADE, listed=False)
         self._chat = chat
         self._context = context

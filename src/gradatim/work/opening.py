@@ -20,8 +20,6 @@ from gradatim.prm.local import LocalPRM
 from gradatim.prm.pooling import PoolingPRM
 from gradatim.prm.qwen import STEP_TAG
 from gradatim.prm.rlhflow import RLHFLOW_CHAT
-from gradatim.prm.server import Way
-from gradatim.prm.splitting import splitter_of
 from gradatim.serving.commands import Engines
 from gradatim.serving.server import Server, Serving
 from gradatim.tiny import places
@@ -205,14 +203,16 @@ def _pooling_prm(settings: PrmSettings, base_url: str) -> PRM:
 
 def _chat_prm(settings: PrmSettings, base_url: str) -> PRM:
     chat = critic_of(settings) if settings.kind == "critic" else RLHFLOW_CHAT
-    way = Way(
+    return ChatPRM(
+        model=settings.model,
         base_url=base_url,
+        chat=chat,
         api_key_env=settings.api_key_env,
         concurrency=settings.concurrency,
         idle_timeout=settings.idle_timeout,
+        context=settings.context,
+        steps=steps_of(settings),
     )
-    splitter = splitter_of(steps_of(settings))
-    return ChatPRM(model=settings.model, chat=chat, way=way, context=settings.context, splitter=splitter)
 
 
 def _pooling(folder: Path) -> tuple[str, ...]:
