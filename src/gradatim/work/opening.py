@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from gradatim.config.judging import critic_of
 from gradatim.errors import SetupError
 from gradatim.models.budget import Budget, Price
 from gradatim.models.endpoint import Endpoint
@@ -12,9 +13,11 @@ from gradatim.models.folder import read_folder
 from gradatim.models.local import CONCURRENCY, LocalModel
 from gradatim.models.pace import EngineSettings
 from gradatim.models.transformers_serve import Suited
+from gradatim.prm.chat import ChatPRM
 from gradatim.prm.families import FAMILIES
 from gradatim.prm.local import LocalPRM
 from gradatim.prm.pooling import PoolingPRM
+from gradatim.prm.rlhflow import RLHFLOW_CHAT
 from gradatim.prm.tokens import token_id
 from gradatim.serving.commands import Engines
 from gradatim.serving.server import Server, Serving
@@ -169,15 +172,23 @@ def open_prm(settings: PrmSettings, *, log: Path | None = None) -> PRM:
             separator=settings.separator,
             device=settings.device,
             context=settings.context,
+            steps=steps_of(settings),
         )
+    make = _chat_prm if settings.backend == "chat" else _pooling_prm
     if settings.serve is not None:
         path = settings.path or settings.model
-        engines = _engines(settings, path, _pooling(Path(path), settings.kind))
-        return ServedPRM(_server(settings, engines, log), lambda base_url: _pooling_prm(settings, base_url))
-    return _pooling_prm(settings, settings.base_url or "")
+        extra = () if settings.backend == "chat" else _pooling(Path(path), settings.kind)
+        engines = _engines(settings, path, extra)
+        return ServedPRM(_server(settings, engines, log), lambda base_url: make(settings, base_url))
+    return make(settings, settings.base_url or "")
 
 
-def _pooling_prm(settings: PrmSettings, base_url: str) -> PoolingPRM:
+def steps_of(settings: PrmSettings) -> str:
+    """Return the rule that splits what is scored: the settings' own, or that of the text."""
+    return settings.steps or ("reasoning" if settings.text == "thinking" else "blank-lines")
+
+
+def _pooling_prm(settings: PrmSettings, base_url: str) -> PRM:
     return PoolingPRM(
         model=settings.model,
         kind=settings.kind,
@@ -186,6 +197,21 @@ def _pooling_prm(settings: PrmSettings, base_url: str) -> PoolingPRM:
         concurrency=settings.concurrency,
         idle_timeout=settings.idle_timeout,
         context=settings.context,
+        steps=steps_of(settings),
+    )
+
+
+def _chat_prm(settings: PrmSettings, base_url: str) -> PRM:
+    chat = critic_of(settings) if settings.kind == "critic" else RLHFLOW_CHAT
+    return ChatPRM(
+        model=settings.model,
+        base_url=base_url,
+        chat=chat,
+        api_key_env=settings.api_key_env,
+        concurrency=settings.concurrency,
+        idle_timeout=settings.idle_timeout,
+        context=settings.context,
+        steps=steps_of(settings),
     )
 
 
