@@ -100,6 +100,13 @@ def orphans(_, __) -> None:
     subprocess.run([sys.executable, "-c", lost], check=True)
 
 
+def nameless(asked, _) -> None:
+    """Start a child without any environment, as one looks that gave itself a name; its number goes into a file."""
+    child = subprocess.Popen([sys.executable, "-c", SLEEPER], env={})
+    with Path(asked.model, "nameless").open("a") as file:
+        file.write(f"{child.pid}\n")
+
+
 def chatter(_, megabytes) -> None:
     """Print a lot."""
     line = "x" * 1023 + "\n"

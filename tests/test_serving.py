@@ -19,7 +19,7 @@ from gradatim.serving import supervisor
 from gradatim.serving.commands import Engines
 from gradatim.serving.server import StoppedError
 from gradatim.serving.tail import last_lines, telling_line
-from serving_world import ENGINE, WORD, left, linux, nothing_left, server, starts
+from serving_world import ENGINE, WORD, left, linux, nameless, nothing_left, server, starts
 
 CASES = json.loads((Path(__file__).parent / "cases" / "server_logs.json").read_text(encoding="utf-8"))
 
@@ -150,6 +150,37 @@ def test_a_killed_supervisor_takes_its_server_along(tmp_path, word, does):
     assert left(word) == {}
 
 
+@linux
+def test_what_a_killed_supervisor_left_is_ended_before_the_next_life(tmp_path, word):
+    """A child without the mark, which engines write over, is found by its session; no record of it stays behind."""
+    one = server(tmp_path, "--do", "nameless")
+    one.up()
+    (guard,) = [pid for pid, command in left(word).items() if "supervisor.py" in command]
+    os.kill(guard, signal.SIGKILL)
+    nothing_left(word)
+    assert len(nameless(tmp_path)) == 1
+    two = server(tmp_path)
+    two.up()
+    assert nameless(tmp_path) == []
+    assert len(list(tmp_path.glob("*.run"))) == 1
+    one.stop()
+    two.stop()
+    assert list(tmp_path.glob("*.run")) == []
+
+
+@linux
+def test_a_server_that_is_watched_is_left_alone(tmp_path, word):
+    """Two servers with one log, of two runs beside each other, do not end one another."""
+    one, two = server(tmp_path), server(tmp_path)
+    first = one.up()
+    two.up()
+    assert not one.gone(first)
+    two.stop()
+    assert not one.gone(first)
+    one.stop()
+    assert left(word) == {}
+
+
 def test_a_port_that_was_taken_meanwhile_is_not_the_end(tmp_path):
     """Where something else took the port, another one is tried, and that counts as no death."""
     one = server(tmp_path, "--do", "taken")
@@ -222,12 +253,12 @@ def test_the_tree_is_the_same_by_ps(monkeypatch):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
         if supervisor.LINUX:
-            assert child.pid in supervisor.below(os.getpid(), supervisor.parents())
+            assert child.pid in supervisor.below(os.getpid(), supervisor.processes())
             monkeypatch.setattr(supervisor, "LINUX", False)
-        known = supervisor.parents()
+        known = supervisor.processes()
         assert child.pid in supervisor.below(os.getpid(), known)
-        assert known[child.pid][0] == os.getpid()
-        assert known[child.pid][1]
+        assert known[child.pid].parent == os.getpid()
+        assert known[child.pid].started
         assert supervisor.marked("anything") == set()
     finally:
         child.kill()
