@@ -71,12 +71,20 @@ def _check_names(config: Config, wrong: _Wrong) -> None:
 
 
 def _check_prm(prm: PrmSettings, wrong: _Wrong) -> None:
-    """Check that a PRM has what its backend needs."""
+    """Check that a PRM has what its backend and its family need."""
+    from gradatim.prm.families import family_of  # noqa: PLC0415 - few need it, and it takes time to load
+
+    try:
+        family = family_of(prm.kind, separator=prm.separator)
+    except UsageError as error:
+        raise wrong("prm", "separator", str(error).removeprefix("separator ")) from error
     _check_served("prm", prm, wrong)
     if prm.serve is not None and prm.backend != "pooling":
         raise wrong("prm", "serve", f'it belongs to a server, and backend = "{prm.backend}" runs in this process')
     if prm.path is not None and prm.serve is None:
         raise wrong("prm", "path", 'it belongs to serve = "vllm"; without it, model says all')
+    if prm.backend == "pooling" and family.served is None:
+        raise wrong("prm", "backend", f'kind = "{prm.kind}" is not what a vLLM server can score; set backend = "local"')
     if prm.backend == "pooling" and not prm.base_url and prm.serve is None:
         raise wrong(
             "prm", "base_url", 'backend = "pooling" needs it: "http://.../v1", where vLLM serves the PRM; or set serve'

@@ -149,6 +149,7 @@ class ServedPRM:
         unsent = make(_NOWHERE)
         self.name = unsent.name
         self.version = unsent.version
+        self.aggregation = unsent.aggregation
 
     @property
     def state(self) -> str:
