@@ -11,6 +11,7 @@ from gradatim import config
 from gradatim.config import ModelSettings, PrmSettings
 from gradatim.errors import SetupError, UsageError
 from gradatim.models.transformers_serve import Suited, generation_defaults, suited
+from gradatim.prm.serving import arguments
 from gradatim.types import Request, Sampling
 from gradatim.work.opening import concurrency_of, open_model, open_prm, server_log
 
@@ -141,3 +142,27 @@ def test_the_models_own_settings_are_found(tmp_path, monkeypatch):
     assert json.loads(json.loads(made.sampling.extra_body)["generation_config"])["top_p"] == 0.9
     (own / "generation_config.json").write_text("{")
     assert generation_defaults(str(own)) == {"eos_token_id": 3}
+
+
+def test_a_prm_is_served_as_its_family_wants(tmp_path):
+    """The step tag's id is that of the folder's tokenizer, or the published one; Math-Shepherd is made a classifier."""
+
+    def pooler(kind, folder):
+        words = arguments(kind, folder)
+        assert words[:3] == ("--runner", "pooling", "--pooler-config")
+        return json.loads(words[3])["step_tag_id"], words[4:]
+
+    assert pooler("qwen", tmp_path) == (151651, ())
+    tag, more = pooler("math-shepherd", tmp_path)
+    assert tag == 12902
+    assert more[:3] == ("--convert", "classify", "--hf-overrides")
+    vocabulary = {"added_tokens": [{"content": "<extra_0>", "id": 9}], "model": {"vocab": {"▁ки": 5}}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(vocabulary))
+    assert [pooler(kind, tmp_path)[0] for kind in ("qwen", "reasonflux", "math-shepherd")] == [9, 9, 5]
+
+
+def test_a_family_that_no_server_has_is_refused(tmp_path):
+    """Skywork's value head and TRL's classifiers run in this process only."""
+    for kind in ("skywork", "token-classification"):
+        with pytest.raises(UsageError, match='backend = "local"'):
+            read(tmp_path, PRM + f'serve = "vllm"\nkind = "{kind}"')

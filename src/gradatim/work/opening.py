@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
@@ -16,11 +15,11 @@ from gradatim.models.transformers_serve import Suited
 from gradatim.prm.families import FAMILIES
 from gradatim.prm.local import LocalPRM
 from gradatim.prm.pooling import PoolingPRM
-from gradatim.prm.qwen import STEP_TAG
+from gradatim.prm.serving import arguments
 from gradatim.serving.commands import Engines
 from gradatim.serving.server import Server, Serving
 from gradatim.tiny import places
-from gradatim.work.served import ServedModel, ServedPRM
+from gradatim.work.served import NOWHERE, ServedModel, ServedPRM
 
 if TYPE_CHECKING:
     from gradatim.config import BudgetSettings, Config, ModelSettings, PrmSettings
@@ -172,10 +171,16 @@ def open_prm(settings: PrmSettings, *, log: Path | None = None) -> PRM:
             context=settings.context,
         )
     if settings.serve is not None:
-        path = settings.path or settings.model
-        engines = _engines(settings, path, _pooling(Path(path)))
-        return ServedPRM(_server(settings, engines, log), lambda base_url: _pooling_prm(settings, base_url))
+        return _served_prm(settings, log)
     return _pooling_prm(settings, settings.base_url or "")
+
+
+def _served_prm(settings: PrmSettings, log: Path | None) -> ServedPRM:
+    """Return the PRM whose server is started here. Raises `UsageError` for a family that no server has."""
+    _pooling_prm(settings, NOWHERE)
+    path = settings.path or settings.model
+    engines = _engines(settings, path, arguments(settings.kind, Path(path)))
+    return ServedPRM(_server(settings, engines, log), lambda base_url: _pooling_prm(settings, base_url))
 
 
 def _pooling_prm(settings: PrmSettings, base_url: str) -> PoolingPRM:
@@ -188,14 +193,3 @@ def _pooling_prm(settings: PrmSettings, base_url: str) -> PoolingPRM:
         idle_timeout=settings.idle_timeout,
         context=settings.context,
     )
-
-
-def _pooling(folder: Path) -> tuple[str, ...]:
-    """Return how vLLM serves a PRM: with the id of its step tag, from the folder's tokenizer where there is one."""
-    tag = 151651  # as in the published Qwen2.5-Math-PRM
-    try:
-        added = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
-        tag = next((one["id"] for one in added if one["content"] == STEP_TAG), tag)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # an id of the hub; or a folder that vLLM itself will refuse
-    return "--runner", "pooling", "--pooler-config", json.dumps({"pooling_type": "STEP", "step_tag_id": tag})

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gradatim.serving.server import Place, Server
     from gradatim.types import Reply, Request, StepScores
 
-_NOWHERE = "http://127.0.0.1:9"
+NOWHERE = "http://127.0.0.1:9"
 """For a PRM that is to say its name and version: nothing is sent there."""
 
 
@@ -146,9 +146,10 @@ class ServedPRM:
         """Nothing is started. `make` makes the PRM for a server's URL; what it raises is raised here."""
         self._server = server
         self._make = make
-        unsent = make(_NOWHERE)
+        unsent = make(NOWHERE)
         self.name = unsent.name
         self.version = unsent.version
+        self.aggregation = unsent.aggregation
         self.aggregation = unsent.aggregation
 
     @property
