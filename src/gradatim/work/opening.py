@@ -67,9 +67,8 @@ def _served(settings: ModelSettings, log: Path | None) -> ServedModel:
     path = settings.path or settings.model
     engines = _engines(settings, path)
     return ServedModel(
-        name=settings.model,
         server=_server(settings, engines, log),
-        make=lambda base_url: _endpoint(settings, base_url, engines.model),
+        endpoint=_endpoint(settings, f"{NOWHERE}/v1", engines.model),
         suited=Suited(path) if settings.serve == "transformers" else None,
         fingerprint=_fingerprint(path),
     )
