@@ -73,7 +73,7 @@ def die(_, why) -> None:
     """Die before listening."""
     say("(EngineCore pid=7) ERROR 11-26 04:48:24 [core.py:15] Traceback (most recent call last):")
     say(f"(EngineCore pid=7) ERROR 11-26 04:48:24 [core.py:15] RuntimeError: {why}")
-    say("RuntimeError: Engine core initialization failed. See root cause above.")
+    say("RuntimeError: Engine core initialization failed. See root cause above.", end="")
     sys.exit(3)
 
 

@@ -217,6 +217,7 @@ def test_a_server_that_prints_for_days_does_not_fill_the_disk(tmp_path):
     one = server(tmp_path, "--do", "chatter=40", "--do", "die=out of paper")
     with pytest.raises(SetupError, match="RuntimeError: out of paper"):
         one.up()
+    assert f"\n{supervisor.ENDED}: 3 " in (tmp_path / "base.log").read_text()
     sizes = [file.stat().st_size for file in tmp_path.glob("base.log*")]
     assert len(sizes) == 2
     assert sum(sizes) < 2 * supervisor.LOG_LIMIT + (1 << 20)

@@ -47,6 +47,7 @@ class Log:
         self._path = Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("ab", buffering=0)
+        self._line_ended = True
 
     def write(self, data: bytes) -> None:
         """Append. A full disk costs the log, not the server."""
@@ -56,10 +57,12 @@ class Log:
                 self._path.replace(f"{self._path}.1")
                 self._file = self._path.open("ab", buffering=0)
             self._file.write(data)
+            self._line_ended = data.endswith(b"\n")
 
     def note(self, text: str) -> None:
         """Append a line of ours, with the time."""
-        self.write(f"{text} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+        begin = "" if self._line_ended else "\n"
+        self.write(f"{begin}{text} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
 
 
 class Seen(NamedTuple):
