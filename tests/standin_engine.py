@@ -115,6 +115,11 @@ def chatter(_, megabytes) -> None:
     sys.stdout.flush()
 
 
+def renamed(asked, name) -> None:
+    """Serve under another name, as with `--served-model-name` in serve_args."""
+    asked.served_model_name = name
+
+
 def taken(asked, _) -> None:
     """Find the port taken, the first time."""
     if len(Path(asked.model, "starts").read_text().splitlines()) == 1:

@@ -76,6 +76,10 @@ def test_paths_are_seen_from_the_settings_folder_and_ids_are_left_alone(tmp_path
     ]
     assert loaded.prm is not None
     assert loaded.prm.path == str(tmp_path / "own" / "model")
+    command = (
+        read(tmp_path, MODEL + 'serve = "vllm"\nserve_command = ["own/bin/vllm", "a/b"]').models["base"].serve_command
+    )
+    assert command == (str(tmp_path / "own/bin/vllm"), "a/b")
     assert server_log(loaded, "a") == tmp_path / "servers" / "a.log"
 
 

@@ -75,7 +75,11 @@ def test_a_server_is_used_and_then_gone(tmp_path, word, does):
             {"program": ("/nowhere/vllm", "serve")},
             r"did not start \(.*No such file or directory: '/nowhere/vllm'\): ",
         ),
-        ((), {"model": "other", "timeout": 1.0}, r"was not ready within 1 seconds"),
+        (
+            ("--do", "renamed=x"),
+            {"timeout": 1.5},
+            r"was not ready within 1.5 seconds: it lists x, not org/base: serve_args ",
+        ),
         (("--do", "orphans", "--do", "die=bad"), {}, r"did not start \(exit status 3\): RuntimeError: bad\. "),
     ],
     ids=[
@@ -83,7 +87,7 @@ def test_a_server_is_used_and_then_gone(tmp_path, word, does):
         "never ready",
         "wrong argument",
         "no such program",
-        "something else answers",
+        "another name",
         "dies, leaving children",
     ],
 )
@@ -93,7 +97,7 @@ def test_a_server_that_does_not_start_is_said_in_one_sentence(tmp_path, word, wo
     with pytest.raises(SetupError, match=said) as raised:
         one.up()
     assert str(raised.value).startswith("the server of org/base ")
-    assert str(tmp_path / "base.log") in str(raised.value)
+    assert "renamed" in str(words) or str(tmp_path / "base.log") in str(raised.value)
     assert "\n" not in str(raised.value)
     nothing_left(word, 1.0)
 
@@ -179,6 +183,14 @@ def test_a_server_that_is_watched_is_left_alone(tmp_path, word):
     assert not one.gone(first)
     one.stop()
     assert left(word) == {}
+
+
+def test_a_log_that_cannot_be_written_is_said(tmp_path):
+    """Where the log's folder is a file, the error says so and nothing is started."""
+    (tmp_path / "servers").write_text("")
+    with pytest.raises(SetupError, match=r"the server's log cannot be written \(.*servers"):
+        server(tmp_path, log=tmp_path / "servers" / "base.log").up()
+    assert starts(tmp_path) == []
 
 
 def test_a_port_that_was_taken_meanwhile_is_not_the_end(tmp_path):

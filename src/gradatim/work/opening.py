@@ -59,7 +59,7 @@ def _endpoint(settings: ModelSettings, base_url: str, served_as: str | None) -> 
 
 def server_log(config: Config, name: str) -> Path:
     """Return where the log of a model's server is kept: beside the library."""
-    return Path(config.library).parent / "servers" / f"{name}.log"
+    return Path(config.library).parent / "servers" / f"{name.replace('/', '--')}.log"
 
 
 def _served(settings: ModelSettings, log: Path | None) -> ServedModel:
