@@ -22,7 +22,7 @@ from gradatim.prm.tokens import token_id
 from gradatim.serving.commands import Engines
 from gradatim.serving.server import Server, Serving
 from gradatim.tiny import places
-from gradatim.work.served import ServedModel, ServedPRM
+from gradatim.work.served import NOWHERE, ServedModel, ServedPRM
 
 if TYPE_CHECKING:
     from gradatim.config import BudgetSettings, Config, ModelSettings, PrmSettings
@@ -62,7 +62,7 @@ def _endpoint(settings: ModelSettings, base_url: str, served_as: str | None) -> 
 
 def server_log(config: Config, name: str) -> Path:
     """Return where the log of a model's server is kept: beside the library."""
-    return Path(config.library).parent / "servers" / f"{name}.log"
+    return Path(config.library).parent / "servers" / f"{name.replace('/', '--')}.log"
 
 
 def _served(settings: ModelSettings, log: Path | None) -> ServedModel:
@@ -70,9 +70,8 @@ def _served(settings: ModelSettings, log: Path | None) -> ServedModel:
     path = settings.path or settings.model
     engines = _engines(settings, path)
     return ServedModel(
-        name=settings.model,
         server=_server(settings, engines, log),
-        make=lambda base_url: _endpoint(settings, base_url, engines.model),
+        endpoint=_endpoint(settings, f"{NOWHERE}/v1", engines.model),
         suited=Suited(path) if settings.serve == "transformers" else None,
         fingerprint=_fingerprint(path),
     )
@@ -174,18 +173,28 @@ def open_prm(settings: PrmSettings, *, log: Path | None = None) -> PRM:
             context=settings.context,
             steps=steps_of(settings),
         )
-    make = _chat_prm if settings.backend == "chat" else _pooling_prm
     if settings.serve is not None:
-        path = settings.path or settings.model
-        extra = () if settings.backend == "chat" else _pooling(Path(path), settings.kind)
-        engines = _engines(settings, path, extra)
-        return ServedPRM(_server(settings, engines, log), lambda base_url: make(settings, base_url))
-    return make(settings, settings.base_url or "")
+        return _served_prm(settings, log)
+    return _unserved_prm(settings, settings.base_url or "")
 
 
 def steps_of(settings: PrmSettings) -> str:
     """Return the rule that splits what is scored: the settings' own, or that of the text."""
     return settings.steps or ("reasoning" if settings.text == "thinking" else "blank-lines")
+
+
+def _unserved_prm(settings: PrmSettings, base_url: str) -> PRM:
+    """Return the PRM on a server that is there. Raises `UsageError` for a family that no server has."""
+    return _chat_prm(settings, base_url) if settings.backend == "chat" else _pooling_prm(settings, base_url)
+
+
+def _served_prm(settings: PrmSettings, log: Path | None) -> ServedPRM:
+    """Return the PRM whose server is started here. Raises `UsageError` for a family that no server has."""
+    _unserved_prm(settings, NOWHERE)
+    path = settings.path or settings.model
+    extra = () if settings.backend == "chat" else pooling_arguments(Path(path), settings.kind)
+    server = _server(settings, _engines(settings, path, extra), log)
+    return ServedPRM(server, lambda base_url: _unserved_prm(settings, base_url))
 
 
 def _pooling_prm(settings: PrmSettings, base_url: str) -> PRM:
@@ -215,8 +224,9 @@ def _chat_prm(settings: PrmSettings, base_url: str) -> PRM:
     )
 
 
-def _pooling(folder: Path, kind: str) -> tuple[str, ...]:
+def pooling_arguments(folder: Path, kind: str) -> tuple[str, ...]:
     """Return how vLLM serves a PRM: with the id of its step tag, from the folder's tokenizer where there is one."""
     served = FAMILIES[kind].served
     assert served is not None
-    return served.arguments(token_id(folder, served.tag) or served.tag_id)
+    found = token_id(folder, served.tag)
+    return served.arguments(served.tag_id if found is None else found)
