@@ -42,7 +42,8 @@ def main() -> int:
         totals.update({key: round(value) for key, value in found.items() if key not in ("money", "limit")})
         totals["kills"] += made.kills
         totals["close"] += made.tokens is not None and found["booked"] > 0.9 * made.tokens
-    said = {key: f"{count:,}" for key, count in totals.items()}
+    keys = ("kills", "requests", "answers", "why answer", "why failed", "why lost", "billed", "booked")
+    said = {key: f"{totals[key]:,}" for key in keys}
     print(
         f"{options.runs} runs, {said['kills']} kills, {said['requests']} requests, {said['answers']} answers; "
         f"payments: {said['why answer']} answer, {said['why failed']} failed, {said['why lost']} lost; "
