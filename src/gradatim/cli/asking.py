@@ -257,6 +257,14 @@ def taught(result: TeachResult) -> list[str]:
     help="Inject a fault with a probability: 429, 429_bare, 500, drop, empty, malformed, "
     "truncated, slow, hang, error_200.",
 )
+@click.option(
+    "--ignore",
+    "ignores",
+    multiple=True,
+    metavar="WHAT",
+    help="Answer 200 and ignore it: n, logprobs, seed, temperature, stop, max_tokens, model, usage, finish_reason.",
+)
+@click.option("--context", type=int, metavar="N", help="Tokens of prompt and answer; a longer request is refused.")
 @click.option("--latency", type=float, default=0.0, show_default=True, help="Seconds before each answer.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides the faults.")
 def mock_server(**options: Any) -> None:
@@ -277,6 +285,8 @@ def mock_server(**options: Any) -> None:
         answers=options["answers"],
         reasoning=options["reasoning"],
         latency=options["latency"],
+        ignores=options["ignores"],
+        context=options["context"],
         seed=options["seed"],
         faults=tuple(
             (kind, share(value, "--fault")) for kind, value in pairs(options["faults"], "--fault", "500=0.1").items()

@@ -138,6 +138,11 @@ class Budget:
         """The part of `spent_tokens` that no server counted: worst cases."""
 
     @property
+    def limited(self) -> bool:
+        """Whether there is a limit on tokens or money."""
+        return self._tokens is not None or self._money is not None
+
+    @property
     def spent_tokens(self) -> int:
         """Tokens spent, earlier runs included."""
         return self._spent_tokens

@@ -42,6 +42,8 @@ class MockStats:
     """When the last answers were sent, in seconds since 1970, oldest first; 8,192 at most."""
     aborted: list[float]
     """When clients went away from requests under way."""
+    probes: int = 0
+    """Chat requests that asked what the server can do; they are in no other count."""
 
 
 @dataclass(slots=True)
@@ -62,6 +64,9 @@ class State:
     bought_again: int = 0
     answers_sent: int = 0
     pooling: int = 0
+    probes: int = 0
+    seeds: int = 0
+    """Seeds of its own that a server which ignores those of requests has taken."""
     in_flight: int = 0
     most_in_flight: int = 0
 
@@ -69,7 +74,7 @@ class State:
         """Forget everything but the requests that are under way."""
         for counts in (self.seen, self.answered, self.faults, self.last_answered, self.aborted):
             counts.clear()
-        self.requests = self.bought_again = self.answers_sent = self.pooling = 0
+        self.requests = self.bought_again = self.answers_sent = self.pooling = self.probes = 0
         self.most_in_flight = self.in_flight
 
     def stats(self) -> MockStats:
@@ -87,6 +92,7 @@ class State:
             faults=dict(self.faults),
             last_answered=list(self.last_answered),
             aborted=list(self.aborted),
+            probes=self.probes,
         )
 
     def arrived(self, body: bytes) -> tuple[bytes, str]:

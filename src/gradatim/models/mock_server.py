@@ -30,6 +30,7 @@ import msgspec
 
 from gradatim.errors import GradatimError, SetupError, UsageError
 from gradatim.models.mock_answers import Answers
+from gradatim.models.mock_choices import IGNORED
 from gradatim.models.mock_counts import MockStats, State
 from gradatim.models.mock_faults import Injection
 from gradatim.models.mock_http import Connection
@@ -62,6 +63,10 @@ class MockSettings:
     """`field` (reasoning_content), `reasoning`, `think` (tags in the text), or `none`."""
     faults: tuple[tuple[str, float], ...] = ()
     """Kinds of `mock_faults.KINDS` with their probabilities."""
+    ignores: tuple[str, ...] = ()
+    """Which of `mock_choices.IGNORED` it does not know, and answers 200 all the same."""
+    context: int | None = None
+    """Tokens of prompt and answer together; listed, and a longer request is refused. None: no limit."""
     seed: int = 0
     """Decides the faults."""
     latency: float = 0.0
@@ -86,6 +91,11 @@ class MockSettings:
         for word in ("latency", "retry_after", "drip"):
             if not 0 <= getattr(self, word) < float("inf"):
                 raise UsageError(f"{word} is {getattr(self, word)}: write seconds, 0 or more")
+        for word in self.ignores:
+            if word not in IGNORED:
+                raise UsageError(f"--ignore {word}: write one of {', '.join(IGNORED)}")
+        if self.context is not None and self.context < 1:
+            raise UsageError(f"--context {self.context}: write 1 or more")
         if self.deltas < 1:
             raise UsageError(f"deltas is {self.deltas}: write 1 or more")
         Injection(shares=self.faults, seed=self.seed)

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 from gradatim.library.attempts import NewAttempt, NewFault, check_weights, write
 from gradatim.library.journal import Journal
 from gradatim.models.engine import Engine
+from gradatim.models.needs import Needs
+from gradatim.models.pace import EngineSettings
 from gradatim.progress import Tick, Ticker
 from gradatim.types import Request
+from gradatim.work import probing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from gradatim.models import Model
     from gradatim.models.budget import Budget, Price
     from gradatim.models.engine import Feed
-    from gradatim.models.pace import EngineSettings, EngineStats
+    from gradatim.models.pace import EngineStats
     from gradatim.progress import Progress
     from gradatim.types import Fault, Question, Reply, Sampling
 
@@ -57,13 +60,18 @@ class Asking:
         stage: str,
         price: Price | None,
         committed: Callable[[Sequence[NewAttempt | NewFault]], None] | None = None,
+        samples: int = 1,
+        tries: int = 1,
     ) -> None:
+        """`samples` answers to a question must be able to differ; `tries` is how often one is asked at most."""
         self._library = library
         self._model = model
         self._setting = setting
         self._stage = stage
         self._price = price
         self._committed = committed
+        self._samples = samples
+        self._tries = tries
         self.cost = 0.0
         self.faults: dict[str, int] = {}
 
@@ -77,14 +85,16 @@ class Asking:
     ) -> EngineStats:
         """Ask everything the feed gives; every answer is committed before this returns or raises.
 
-        Raises `UsageError` where the library holds answers of other weights under the model's name.
+        Raises `UsageError` where the library holds answers of other weights under the model's name, and what
+        `probing.ensure` raises, before anything is asked.
         """
         if fingerprint := getattr(self._model, "fingerprint", ""):
             check_weights(self._library, self._model.name, fingerprint)
         journal: Journal[NewAttempt | NewFault] = Journal(self._library, write, self._committed)
+        guarded = _Guarded(feed, journal)
         engine = Engine(
             self._model,
-            _Guarded(feed, journal),
+            guarded,
             on_reply=lambda request, reply: journal.put(self._attempt(request, reply)),
             on_fault=lambda request, fault: journal.put(self._fault(request, fault)),
             settings=settings,
@@ -93,6 +103,8 @@ class Asking:
         self.engine = engine
         with Ticker(lambda: progress(self._stage, watch(engine.stats))):
             try:
+                if (first := guarded.peek()) is not None:
+                    self._probe(first, settings, budget)
                 engine.run()
             finally:
                 journal.close()
@@ -106,6 +118,16 @@ class Asking:
     def wake(self) -> None:
         """Say that the feed may have something again; from any thread."""
         self.engine.wake()
+
+    def _probe(self, first: Request, settings: EngineSettings | None, budget: Budget | None) -> None:
+        needs = Needs(
+            sampling=first.sampling,
+            samples=self._samples,
+            tries=self._tries,
+            limited=budget is not None and budget.limited,
+        )
+        at_once = (settings or EngineSettings()).concurrency
+        probing.ensure(self._model, needs, at_once=at_once, budget=budget)
 
     def _attempt(self, request: Request, reply: Reply) -> NewAttempt:
         question, sample = question_and_sample(request.key)
@@ -125,14 +147,21 @@ class _Guarded:
     """A feed that ends when the journal fails: a feed that waits for commits would wait for ever."""
 
     def __init__(self, feed: Feed, journal: Journal[NewAttempt | NewFault]) -> None:
+        self._first: Request | None = None
         self._feed = feed
         self._journal = journal
 
+    def peek(self) -> Request | None:
+        """Return the next request, which `take` will give."""
+        self._first = self._feed.take()
+        return self._first
+
     def take(self) -> Request | None:
         """Give the next request."""
-        return self._feed.take()
+        first, self._first = self._first, None
+        return first or self._feed.take()
 
     def open(self) -> bool:
         """Whether there may be more. Raises what keeps the journal from committing."""
         self._journal.check()
-        return self._feed.open()
+        return self._first is not None or self._feed.open()

@@ -37,6 +37,8 @@ def open_model(settings: ModelSettings) -> Endpoint | LocalModel:
         model=settings.served_as,
         stream=settings.stream,
         idle_timeout=settings.idle_timeout,
+        # The tiny teacher is a part of Gradatim: there is nothing to find out.
+        probe=settings.probe and not places.is_tiny(settings.base_url or ""),
     )
 
 
