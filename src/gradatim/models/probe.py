@@ -90,12 +90,12 @@ async def probe(
     where this raises. Raises `SetupError` where it is no server that can be asked, saying what to do; `UsageError`
     where it refuses the settings.
     """
-    endpoint.agent = AGENT
+    before, endpoint.agent = endpoint.agent, AGENT
     try:
         return await _Probe(endpoint, sampling, at_once, tally or Tally()).run()
     finally:
         await endpoint.close()
-        endpoint.agent = "gradatim"
+        endpoint.agent = before
 
 
 class _Probe:
@@ -165,7 +165,7 @@ class _Probe:
             except ModelFault as raised:
                 fault = raised
                 self._tally.add(request, None if fault.billed else Usage(prompt=0, completion=0))
-                if isinstance(fault, Overloaded):
+                if isinstance(fault, Overloaded) or fault.fault.reason == "idle_timeout":
                     break
                 await self._refuse(fault, names)
                 if fault.fault.reason in {"http_500", "http_400", "http_422"} and "stop" in request.sampling.extra_body:
