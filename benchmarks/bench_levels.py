@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--questions", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    prm = gr.QwenLocalPRM(path=folder("prm"), device="cpu")
+    prm = gr.LocalPRM(path=folder("prm"), device="cpu")
     with tempfile.TemporaryDirectory() as place:
         cuts = _calibrated(Path(place) / "calibration", prm, options.questions, options.seed + 1)
         with _library(Path(place) / "levels", options.questions, options.seed) as library:
@@ -58,7 +58,7 @@ def _library(place: Path, questions: int, seed: int) -> gr.Library:
     return library
 
 
-def _calibrated(place: Path, prm: gr.QwenLocalPRM, questions: int, seed: int) -> tuple[float, ...]:
+def _calibrated(place: Path, prm: gr.LocalPRM, questions: int, seed: int) -> tuple[float, ...]:
     """Return cuts from questions of their own: one greedy answer is scored, eight sampled ones give the pass rate."""
     with _library(place, questions, seed) as library:
         _answer(library, "base", GREEDY)
@@ -73,7 +73,7 @@ def _calibrated(place: Path, prm: gr.QwenLocalPRM, questions: int, seed: int) ->
     return found.cuts
 
 
-def _levels(library: gr.Library, prm: gr.QwenLocalPRM, cuts: tuple[float, ...]) -> int:
+def _levels(library: gr.Library, prm: gr.LocalPRM, cuts: tuple[float, ...]) -> int:
     """Grade, answer afresh, print; return the exit code."""
     _answer(library, "base", GREEDY)
     _answer(library, "second", GREEDY, weights="second")

@@ -246,7 +246,7 @@ def test_what_no_server_counted_counts_as_the_worst_case_in_the_next_run(tmp_pat
     assert [one.answered for one in results[1:]] == [0, 0]
     assert count * (64 + 256) < tokens <= 3000
     assert spent(library, Role.BASE, "mock", price=gr.Price(input=2.0, output=8.0))[1] >= count * 64 * 8 / 1e6
-    assert money == 0
+    assert money >= count * 64 * 8 / 1e6
 
 
 def test_a_second_thread_may_stop_the_run_and_nothing_is_lost(tmp_path):

@@ -150,7 +150,7 @@ def test_a_real_prm_server_is_asked_once(tmp_path, library):
     gr.verify(library)
     with gr.MockServer(gr.MockSettings(models=("prm",))) as server:
         for _ in range(2):
-            prm = gr.QwenPoolingPRM(model="prm", base_url=server.url)
+            prm = gr.PoolingPRM(model="prm", base_url=server.url)
             try:
                 (result,) = gr.grade(library, prm=prm)
             finally:

@@ -14,7 +14,7 @@ import pytest
 import gradatim
 
 SOURCE = Path(gradatim.__file__).parent
-PARTS = ("library", "models", "checkers", "prm", "formats", "training", "reporting")
+PARTS = ("library", "models", "checkers", "prm", "serving", "formats", "training", "reporting")
 RANK = {
     "types": 0, "errors": 0, "progress": 0, "reasoning": 0, "templates": 0, "suite": 0, "cores": 0, "weights": 0,
     "method": 1,

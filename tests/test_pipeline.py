@@ -144,10 +144,10 @@ def test_a_limit_or_a_budget_that_is_reached_says_so():
 
 def test_faults_of_the_prm_stop_before_the_draw(monkeypatch):
     """Where some attempts could not be scored, a draw would depend on the accident; the next run scores and draws."""
-    from gradatim.prm.pooling import QwenPoolingPRM
+    from gradatim.prm.pooling import PoolingPRM
     from gradatim.types import Boundary, Fault
 
-    real = QwenPoolingPRM.score
+    real = PoolingPRM.score
 
     def failing(self, solutions):
         fault = Fault(boundary=Boundary.PRM, reason="http_500")
@@ -156,7 +156,7 @@ def test_faults_of_the_prm_stop_before_the_draw(monkeypatch):
 
     with mock() as server:
         with monkeypatch.context() as patched:
-            patched.setattr(QwenPoolingPRM, "score", failing)
+            patched.setattr(PoolingPRM, "score", failing)
             with pytest.raises(GradatimError, match="PRM could not score all"):
                 gr.run(config(server))
         assert results(gr.run(config(server)), "export")[0].rows == 15

@@ -14,8 +14,8 @@ pytest.importorskip("transformers", reason="needs the extra [local]")
 
 from gradatim.errors import SetupError, UsageError  # noqa: E402 - after the skips
 from gradatim.prm import Solution  # noqa: E402 - after the skips
-from gradatim.prm.local import QwenLocalPRM  # noqa: E402 - after the skips
-from gradatim.prm.qwen import chat_text  # noqa: E402 - after the skips
+from gradatim.prm.local import LocalPRM  # noqa: E402 - after the skips
+from gradatim.prm.qwen import QWEN  # noqa: E402 - after the skips
 from gradatim.prm.steps import split_steps  # noqa: E402 - after the skips
 from gradatim.types import Fault, StepScores  # noqa: E402 - after the skips
 from tiny_prm import CONTEXT, WIDTH, make_prm, reference_scores, rewrite  # noqa: E402 - after the skips
@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prm(folder):
-    with closing(QwenLocalPRM(path=folder, device="cpu", batch_tokens=700)) as made:
+    with closing(LocalPRM(path=folder, device="cpu", batch_tokens=700)) as made:
         yield made
 
 
@@ -71,8 +71,8 @@ def test_batched_scores_are_the_reference_ones(folder, prm):
 def test_padding_changes_no_score(prm):
     """A short solution has the same scores alone and in a batch with a far longer one."""
     long = Solution(key=1, prompt="?", answer="\n\n".join(["We add the numbers."] * 20))
-    (alone,) = prm._forward([prm._encode(SOLUTIONS[3]).ids])
-    together = prm._forward([prm._encode(SOLUTIONS[3]).ids, prm._encode(long).ids])
+    (alone,) = prm._forward([prm._encode(SOLUTIONS[3])])
+    together = prm._forward([prm._encode(SOLUTIONS[3]), prm._encode(long)])
     assert together[0] == pytest.approx(alone, abs=1e-6)
     assert [len(scores) for scores in together] == [len(alone), 20]
 
@@ -89,13 +89,13 @@ def test_the_text_is_what_the_tokenizers_template_writes(folder):
             {"role": "user", "content": solution.prompt},
             {"role": "assistant", "content": "".join(step.strip() + "<extra_0>" for step in steps)},
         ]
-        assert chat_text(solution.prompt, steps) == tokenizer.apply_chat_template(chat, tokenize=False)
+        assert QWEN.text(solution.prompt, steps) == tokenizer.apply_chat_template(chat, tokenize=False)
 
 
 def test_underflowing_scores_are_scores(tmp_path):
     """A PRM so sure of itself that probabilities are exactly 0.0 still gives one score for each step."""
     made = make_prm(tmp_path / "sure", head_scale=1e4)
-    with closing(QwenLocalPRM(path=made, device="cpu")) as sure:
+    with closing(LocalPRM(path=made, device="cpu")) as sure:
         got = dict(sure.score(SOLUTIONS))
     assert all(len(scores.scores) == len(scores.steps) for scores in got.values())
     values = {score for scores in got.values() for score in scores.scores}
@@ -122,7 +122,7 @@ def test_the_context_is_exact(folder, prm):
     """A text of exactly `context` tokens is scored, one token more is refused; the setting is part of the version."""
     size = len(prm._encode(SOLUTIONS[5]).ids)
     for context, reason in ((size, ""), (size - 1, "too_long")):
-        with closing(QwenLocalPRM(path=folder, device="cpu", context=context)) as limited:
+        with closing(LocalPRM(path=folder, device="cpu", context=context)) as limited:
             ((_, got),) = limited.score([SOLUTIONS[5]])
             assert got.reason == reason
             assert limited.version != prm.version
@@ -146,7 +146,7 @@ def test_scoring_streams(prm):
 def test_sharded_weights_load(tmp_path, prm):
     """The same weights in three files with an index give the same scores."""
     made = make_prm(tmp_path / "sharded", shards=3)
-    with closing(QwenLocalPRM(path=made, device="cpu")) as sharded:
+    with closing(LocalPRM(path=made, device="cpu")) as sharded:
         got = dict(sharded.score(SOLUTIONS[:4]))
     want = dict(prm.score(SOLUTIONS[:4]))
     for key, scores in got.items():
@@ -155,13 +155,13 @@ def test_sharded_weights_load(tmp_path, prm):
 
 def test_other_weights_are_another_version(tmp_path, folder, prm):
     """Weights that differ in values alone, of the same names, shapes and sizes, give another version."""
-    assert QwenLocalPRM(path=folder, device="cpu").version == prm.version
-    assert QwenLocalPRM(path=make_prm(tmp_path / "other", seed=1), device="cpu").version != prm.version
+    assert LocalPRM(path=folder, device="cpu").version == prm.version
+    assert LocalPRM(path=make_prm(tmp_path / "other", seed=1), device="cpu").version != prm.version
 
 
 def test_a_closed_prm_scores_again(folder):
     """After `close` the model is gone, and the next `score` loads it."""
-    with closing(QwenLocalPRM(path=folder, device="cpu")) as made:
+    with closing(LocalPRM(path=folder, device="cpu")) as made:
         first = dict(made.score(SOLUTIONS[:1]))
         made.close()
         assert made._model is None
@@ -170,18 +170,17 @@ def test_a_closed_prm_scores_again(folder):
 
 def test_faults_of_the_model_cost_their_batch_only(folder, monkeypatch):
     """Out of memory halves the batch and gives a fault for what is too large alone; any other error is a fault too."""
-    with closing(QwenLocalPRM(path=folder, device="cpu")) as made:
+    with closing(LocalPRM(path=folder, device="cpu")) as made:
         want = dict(made.score(SOLUTIONS))
         largest = max(SOLUTIONS, key=lambda solution: len(made._encode(solution).ids)).key
-        whole = QwenLocalPRM._forward
+        whole = LocalPRM._forward
 
-        def small(self, rows):
-            if len(rows) > 3 or max(map(len, rows)) == len(made._encode(by_key[largest]).ids):
+        def small(self, batch):
+            if len(batch) > 3 or largest in [item.key for item in batch]:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return whole(self, rows)
+            return whole(self, batch)
 
-        by_key = {solution.key: solution for solution in SOLUTIONS}
-        monkeypatch.setattr(QwenLocalPRM, "_forward", small)
+        monkeypatch.setattr(LocalPRM, "_forward", small)
         got = dict(made.score(SOLUTIONS))
         assert got[largest].reason == "out_of_memory"
         for key in got.keys() - {largest}:
@@ -190,7 +189,7 @@ def test_faults_of_the_model_cost_their_batch_only(folder, monkeypatch):
         def broken(*_):
             raise RuntimeError("device-side assert")
 
-        monkeypatch.setattr(QwenLocalPRM, "_forward", broken)
+        monkeypatch.setattr(LocalPRM, "_forward", broken)
         got = dict(made.score(SOLUTIONS[:2]))
         assert all(isinstance(fault, Fault) and fault.reason == "model_error" for fault in got.values())
 
@@ -214,14 +213,14 @@ def test_other_tensors_are_refused(copy, drop, add, said):
     """A missing, unexpected or wrongly shaped tensor is refused by name before anything is scored."""
     rewrite(copy, drop=drop, add={name: torch.zeros(shape) for name, shape in add.items()})
     with pytest.raises(SetupError) as caught:
-        list(QwenLocalPRM(path=copy, device="cpu").score(SOLUTIONS[:1]))
+        list(LocalPRM(path=copy, device="cpu").score(SOLUTIONS[:1]))
     assert said in str(caught.value)
 
 
 def test_the_unused_head_may_be_absent(copy, prm):
     """A checkpoint without the published one's `lm_head.weight` scores the same."""
     rewrite(copy, drop=["lm_head.weight"])
-    with closing(QwenLocalPRM(path=copy, device="cpu")) as made:
+    with closing(LocalPRM(path=copy, device="cpu")) as made:
         assert dict(made.score(SOLUTIONS[:2])) == dict(prm.score(SOLUTIONS[:2]))
 
 
@@ -263,7 +262,7 @@ def test_wrong_folders_are_refused(copy, act, said):
     """Each thing that can be wrong with a folder gets a sentence that names it."""
     act(copy)
     with pytest.raises(SetupError) as caught:
-        list(QwenLocalPRM(path=copy, device="cpu").score(SOLUTIONS[:1]))
+        list(LocalPRM(path=copy, device="cpu").score(SOLUTIONS[:1]))
     assert said in str(caught.value)
     assert str(copy) in str(caught.value)
 
@@ -273,22 +272,22 @@ def test_a_tokenizer_without_the_tag_is_refused(copy):
     file = copy / "tokenizer.json"
     file.write_text(file.read_text().replace("<extra_0>", "<extra_9>"))
     with pytest.raises(SetupError, match="<extra_0> is no token of its own"):
-        list(QwenLocalPRM(path=copy, device="cpu").score(SOLUTIONS[:1]))
+        list(LocalPRM(path=copy, device="cpu").score(SOLUTIONS[:1]))
 
 
 def test_wrong_settings_are_refused(folder, tmp_path):
     """A context beyond training, no batch, an unknown or absent device, no folder: each is refused at once."""
     for settings in ({"context": CONTEXT + 1}, {"context": 0}, {"batch_tokens": 0}, {"device": "abacus"}):
         with pytest.raises(UsageError):
-            QwenLocalPRM(path=folder, **settings)
+            LocalPRM(path=folder, **settings)
     with pytest.raises(SetupError, match="cuda:99"):
-        QwenLocalPRM(path=folder, device="cuda:99")
+        LocalPRM(path=folder, device="cuda:99")
     with pytest.raises(SetupError, match="no such folder"):
-        QwenLocalPRM(path=tmp_path / "absent")
+        LocalPRM(path=tmp_path / "absent")
 
 
 def test_without_torch_the_extra_is_named(folder, monkeypatch):
     """Without torch the sentence says what to install."""
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(SetupError, match=r"pip install 'gradatim\[local\]'"):
-        QwenLocalPRM(path=folder)
+        LocalPRM(path=folder)

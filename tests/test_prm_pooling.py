@@ -13,8 +13,8 @@ pytest.importorskip("transformers", reason="needs the extra [local], for the ser
 
 from gradatim.errors import SetupError, UsageError  # noqa: E402 - after the skips
 from gradatim.prm import Solution  # noqa: E402 - after the skips
-from gradatim.prm.local import QwenLocalPRM  # noqa: E402 - after the skips
-from gradatim.prm.pooling import QwenPoolingPRM, _base, _seconds  # noqa: E402 - after the skips
+from gradatim.prm.local import LocalPRM  # noqa: E402 - after the skips
+from gradatim.prm.pooling import PoolingPRM, _base, _seconds  # noqa: E402 - after the skips
 from gradatim.types import Fault, StepScores  # noqa: E402 - after the skips
 from tiny_prm import make_prm  # noqa: E402 - after the skips
 from tiny_prm_server import MODEL, TinyPRMServer  # noqa: E402 - after the skips
@@ -45,13 +45,13 @@ def server(folder):
 
 @pytest.fixture
 def prm(server):
-    with closing(QwenPoolingPRM(model=MODEL, base_url=server.url, backoff=0.01, idle_timeout=5.0)) as made:
+    with closing(PoolingPRM(model=MODEL, base_url=server.url, backoff=0.01, idle_timeout=5.0)) as made:
         yield made
 
 
 def test_both_backends_give_the_same_scores(folder, prm):
     """The server's scores are those of the in-process backend, to 1e-5, one for each step."""
-    with closing(QwenLocalPRM(path=folder, device="cpu")) as local:
+    with closing(LocalPRM(path=folder, device="cpu")) as local:
         want = dict(local.score(SOLUTIONS))
     got = dict(prm.score(SOLUTIONS))
     assert got.keys() == want.keys()
@@ -129,7 +129,7 @@ def test_lasting_faults_are_faults_and_never_scores(server, prm, act, reason, tr
 def test_a_hanging_server_times_out(server):
     """A request without a byte for `idle_timeout` seconds is a fault, and holds up no other."""
     server.faults = {"STUCK": ["hang"]}
-    made = QwenPoolingPRM(model=MODEL, base_url=server.url, idle_timeout=0.3, tries=2, backoff=0.0, concurrency=4)
+    made = PoolingPRM(model=MODEL, base_url=server.url, idle_timeout=0.3, tries=2, backoff=0.0, concurrency=4)
     with closing(made):
         start = time.perf_counter()
         got = list(made.score([Solution(key=99, prompt="STUCK", answer="a"), *SOLUTIONS]))
@@ -164,7 +164,7 @@ def test_too_long_is_refused_by_the_server_or_by_us(server, prm):
     assert (got[1].reason, got[1].scores) == ("too_long", ())
     assert got[0].scores
     server.max_model_len = 100_000
-    with closing(QwenPoolingPRM(model=MODEL, base_url=server.url, context=512)) as made:
+    with closing(PoolingPRM(model=MODEL, base_url=server.url, context=512)) as made:
         assert dict(made.score([long]))[1].reason == "too_long"
 
 
@@ -180,7 +180,7 @@ def test_concurrency_is_bounded_and_used(server):
     """As many requests are under way as `concurrency` says, never more, and no more solutions are read than that."""
     server.delay = 0.02
     read = []
-    with closing(QwenPoolingPRM(model=MODEL, base_url=server.url, concurrency=3)) as made:
+    with closing(PoolingPRM(model=MODEL, base_url=server.url, concurrency=3)) as made:
         stream = made.score(read.append(solution.key) or solution for solution in SOLUTIONS)
         next(stream)
         assert len(read) == 3
@@ -191,7 +191,7 @@ def test_concurrency_is_bounded_and_used(server):
 def test_an_abandoned_stream_leaves_nothing_running(server):
     """Closing a stream half way cancels what is under way, and the PRM can be used again."""
     server.faults = {"STUCK": ["hang"]}
-    with closing(QwenPoolingPRM(model=MODEL, base_url=server.url, concurrency=2)) as made:
+    with closing(PoolingPRM(model=MODEL, base_url=server.url, concurrency=2)) as made:
         stream = made.score([Solution(key=99, prompt="STUCK", answer="a"), *SOLUTIONS])
         next(stream)
         stream.close()
@@ -210,7 +210,7 @@ def test_an_unreachable_server_and_an_unknown_model_are_setup_errors(server):
             ("Qwen/Other", server.url, "does not have 'Qwen/Other'; it has 'Qwen/Tiny-PRM'"),
             (MODEL, f"{server.url}/deep", "is not there"),
         ):
-            made = QwenPoolingPRM(model=model, base_url=base_url, tries=2, backoff=0.0)
+            made = PoolingPRM(model=model, base_url=base_url, tries=2, backoff=0.0)
             with closing(made), pytest.raises(SetupError, match=said):
                 list(made.score(ONE))
 
@@ -219,7 +219,7 @@ def test_the_key_is_sent_and_never_shown(server, monkeypatch):
     """The key comes from the named variable, goes out as a bearer token, and is cut out of what the server says."""
     monkeypatch.setenv("TINY_KEY", "s3cret-key")
     server.faults = {"SICK": [500], "SHUT": [401]}
-    with closing(QwenPoolingPRM(model=MODEL, base_url=server.url, api_key_env="TINY_KEY", tries=1)) as made:
+    with closing(PoolingPRM(model=MODEL, base_url=server.url, api_key_env="TINY_KEY", tries=1)) as made:
         got = dict(made.score([Solution(key=0, prompt="SICK", answer="a")]))
         assert server.headers[0]["Authorization"] == "Bearer s3cret-key"
         assert "[key]" in got[0].message
@@ -229,17 +229,17 @@ def test_the_key_is_sent_and_never_shown(server, monkeypatch):
         assert "s3cret" not in str(caught.value)
         assert "s3cret" not in made.version
     with pytest.raises(SetupError, match="NO_SUCH_KEY"):
-        QwenPoolingPRM(model=MODEL, base_url=server.url, api_key_env="NO_SUCH_KEY")
+        PoolingPRM(model=MODEL, base_url=server.url, api_key_env="NO_SUCH_KEY")
 
 
 def test_wrong_settings_are_refused():
     """A URL that is none, a password in it, a count below 1: each is refused before anything is sent."""
     for url in ("localhost:8000", "ftp://a", "http://", "http://a:b@c", "http://h:99999", "http://h/?x=1"):
         with pytest.raises(UsageError):
-            QwenPoolingPRM(model=MODEL, base_url=url)
+            PoolingPRM(model=MODEL, base_url=url)
     for settings in ({"concurrency": 0}, {"context": 0}, {"tries": 0}, {"idle_timeout": 0.0}, {"backoff": -1.0}):
         with pytest.raises(UsageError):
-            QwenPoolingPRM(model=MODEL, base_url="http://h", **settings)
+            PoolingPRM(model=MODEL, base_url="http://h", **settings)
 
 
 def test_small_parts():
@@ -248,5 +248,5 @@ def test_small_parts():
     assert (_seconds("3"), _seconds("soon"), _seconds(""), _seconds("-1")) == (3.0, 0.0, 0.0, 0.0)
     assert _seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
     assert _seconds("Wed, 21 Oct 2095 07:28:00 GMT") > 1e9
-    made = QwenPoolingPRM(model=MODEL, base_url="http://h")
+    made = PoolingPRM(model=MODEL, base_url="http://h")
     assert made.version == "qwen2.5-math-prm-1;blank-lines-1;vllm-pooling;Qwen/Tiny-PRM;context=4096"

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradatim.prm import Solution
-from gradatim.prm.qwen import Prepared, prepare, scored
+from gradatim.prm import Solution, family
+from gradatim.prm.family import Prepared, scored
+from gradatim.prm.qwen import QWEN
 from gradatim.types import Fault, StepScores
 
 GOLDEN = (
@@ -21,6 +22,10 @@ GOLDEN = (
     "<|im_start|>assistant\n"
     "Each box holds 4 pens.<extra_0>3 \\times 4 = 12.<extra_0>The answer is \\boxed{12}.<extra_0><|im_end|>\n"
 )
+
+
+def prepare(solution):
+    return family.prepare(QWEN, solution)
 
 
 def solution(answer, prompt="Sue has 3 boxes of 4 pens. How many pens?"):

@@ -240,7 +240,7 @@ def test_answers_that_cannot_be_committed_end_the_run(library, monkeypatch, erro
     def full(*_):
         raise error
 
-    monkeypatch.setattr("gradatim.work.asking.write", full)
+    monkeypatch.setattr("gradatim.work.books.write", full)
     with server(library) as running, pytest.raises(type(error)):
         teach(library, running)
 

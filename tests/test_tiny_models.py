@@ -6,7 +6,8 @@ from itertools import islice
 import pytest
 
 from gradatim.prm import Solution
-from gradatim.prm.local import QwenLocalPRM
+from gradatim.prm.local import LocalPRM
+from gradatim.prm.pooling import PoolingPRM
 from gradatim.tiny import world
 from gradatim.tiny.families import FAMILIES
 from gradatim.tiny.weights import MODELS, folder
@@ -98,7 +99,7 @@ def test_the_prm_tells_right_answers_from_wrong_ones(greedy):
         Solution(key=key, prompt=one.prompt, answer=text.partition("</think>")[0].removeprefix("<think>"))
         for key, (one, text) in enumerate(zip(questions, texts["base"], strict=True))
     ]
-    scores = dict(QwenLocalPRM(path=folder("prm"), device="cpu").score(solutions))
+    scores = dict(LocalPRM(path=folder("prm"), device="cpu").score(solutions))
     means = [sum(scores[key].scores) / len(scores[key].scores) for key in range(len(solutions))]
     good = [mean for mean, outcome in zip(means, right["base"], strict=True) if outcome]
     bad = [mean for mean, outcome in zip(means, right["base"], strict=True) if not outcome]
@@ -119,3 +120,11 @@ def test_the_prm_knows_what_the_base_model_gets_right():
     assert FIGURES["prm"]["outcome_auc"] > 0.85
     assert FIGURES["prm"]["rank_correlation_all"] > 0.7
     assert FIGURES["prm"]["rank_correlation_wrong"] > 0.2
+
+
+def test_versions_that_libraries_hold_are_kept():
+    """Scores of the Qwen family are found again by these versions, so these may not change, whatever is rearranged."""
+    local = LocalPRM(path=folder("prm"), device="cpu")
+    assert local.version == "qwen2.5-math-prm-1;blank-lines-1;local;ac275e662414bd31;float32;context=512"
+    served = PoolingPRM(model="Qwen/Qwen2.5-Math-PRM-7B", base_url="http://localhost:8001")
+    assert served.version == "qwen2.5-math-prm-1;blank-lines-1;vllm-pooling;Qwen/Qwen2.5-Math-PRM-7B;context=4096"

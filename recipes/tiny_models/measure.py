@@ -9,7 +9,7 @@ from generate import continued, is_right
 from tokenizer import chat
 
 from gradatim.prm import Solution
-from gradatim.prm.local import QwenLocalPRM
+from gradatim.prm.local import LocalPRM
 from gradatim.tiny.world import questions
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _means(folder: Path, answers: list[tuple[str, str]]) -> list[float]:
     for key, (prompt, text) in enumerate(answers):
         thinking = text.partition("</think>")[0].replace("<think>", "").strip()
         solutions.append(Solution(key=key, prompt=prompt, answer=thinking or text))
-    scores = dict(QwenLocalPRM(path=folder).score(solutions))
+    scores = dict(LocalPRM(path=folder).score(solutions))
     return [sum(scores[key].scores) / max(1, len(scores[key].scores)) for key in range(len(answers))]
 
 

@@ -63,8 +63,8 @@ _HOMES = {
     "gradatim.models.mock_server": ("MockServer", "MockSettings"),
     "gradatim.checkers.math": ("MathChecker",),
     "gradatim.checkers.choice": ("ChoiceChecker",),
-    "gradatim.prm.local": ("QwenLocalPRM",),
-    "gradatim.prm.pooling": ("QwenPoolingPRM",),
+    "gradatim.prm.local": ("LocalPRM",),
+    "gradatim.prm.pooling": ("PoolingPRM",),
     "gradatim.types": ("Question", "Sampling", "Verdict", "Outcome", "StepScores", "Fault"),
     "gradatim.errors": ("GradatimError", "UsageError", "LibraryError", "SetupError", "LimitError"),
 }

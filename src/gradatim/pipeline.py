@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,6 @@ from gradatim.config.benchmarks import ingest_settings
 from gradatim.errors import GradatimError, LimitError, UsageError
 from gradatim.library import attempts, draws
 from gradatim.library.store import Library
-from gradatim.library.text import unpack
-from gradatim.models.budget import prompt_bound
 from gradatim.progress import Progress, silent
 from gradatim.stages import attempt as attempt_stage
 from gradatim.stages import calibrate as calibrate_stage
@@ -24,14 +21,15 @@ from gradatim.stages import ingest as ingest_stage
 from gradatim.stages import sample as sample_stage
 from gradatim.stages import teach as teach_stage
 from gradatim.stages import verify as verify_stage
-from gradatim.types import Role, Sampling, content_id
-from gradatim.work.opening import engine_settings, open_budget, open_model, open_prm, price_of
+from gradatim.types import Role, content_id
+from gradatim.work.opening import engine_settings, open_budget, open_model, open_prm, price_of, server_log
+from gradatim.work.spending import spent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gradatim.config import BudgetSettings, Config, EvaluateSettings, ModelSettings
-    from gradatim.models.budget import Budget, Price
+    from gradatim.models.budget import Budget
 
 STAGES = ("ingest", "attempt", "verify", "grade", "sample", "teach", "curate", "export")
 """The stages of this loop, in their order."""
@@ -151,7 +149,7 @@ def do_attempt(library: Library, config: Config, progress: Progress = silent) ->
     price = price_of(chosen)
     return attempt_stage.attempt(
         library,
-        open_model(chosen),
+        open_model(chosen, log=server_log(config, config.attempt.model)),
         config.attempt,
         engine=engine_settings(chosen),
         price=price,
@@ -167,7 +165,7 @@ def do_teach(library: Library, config: Config, draw: str, progress: Progress = s
     return teach_stage.teach(
         library,
         draw,
-        open_model(chosen),
+        open_model(chosen, log=server_log(config, config.teach.model)),
         config.teach,
         curate=config.curate,
         verify=config.verify,
@@ -182,10 +180,12 @@ def do_grade(
     library: Library, config: Config, progress: Progress = silent, *, model: str | None = None
 ) -> list[grade_stage.GradeResult]:
     """Grade with the configured rule and PRM, of the models that were attempted or of one."""
-    prm = None if config.prm is None else open_prm(config.prm)
+    prm = None if config.prm is None else open_prm(config.prm, log=server_log(config, "prm"))
     try:
         text = "answer" if config.prm is None else config.prm.text
-        return grade_stage.grade(library, config.grade, prm=prm, text=text, model=model, progress=progress)
+        results = grade_stage.grade(library, config.grade, prm=prm, text=text, model=model, progress=progress)
+        notes = tuple(getattr(prm, "notes", ()))
+        return [replace(one, notes=notes if one is results[-1] else ()) for one in results]
     finally:
         if prm is not None:
             prm.close()
@@ -195,9 +195,10 @@ def do_calibrate(library: Library, config: Config, progress: Progress = silent) 
     """Calibrate the configured PRM. Raises `UsageError` where there is none."""
     if config.prm is None:
         raise UsageError("There is no [prm] to calibrate. Add one to gradatim.toml: docs/settings.md, [prm].")
-    prm = open_prm(config.prm)
+    prm = open_prm(config.prm, log=server_log(config, "prm"))
     try:
-        return calibrate_stage.calibrate(library, config.calibrate, prm=prm, text=config.prm.text, progress=progress)
+        result = calibrate_stage.calibrate(library, config.calibrate, prm=prm, text=config.prm.text, progress=progress)
+        return replace(result, notes=tuple(getattr(prm, "notes", ())))
     finally:
         prm.close()
 
@@ -245,7 +246,7 @@ def do_evaluate(
         )
     return evaluate_stage.evaluate(
         library,
-        open_model(chosen),
+        open_model(chosen, log=server_log(config, settings.model)),
         settings,
         verify=config.verify,
         against=other,
@@ -264,41 +265,6 @@ def _budget(
     if limits.tokens is not None or limits.money is not None:
         tokens, money = spent(library, role, chosen.model, draw, price)
     return open_budget(limits, price, tokens=tokens, money=money)
-
-
-def spent(
-    library: Library, role: Role, model: str, draw: str | None = None, price: Price | None = None
-) -> tuple[int, float]:
-    """Return tokens and money that a model's attempts have cost so far, in all or for one draw.
-
-    What the server did not count is the worst case, as in the run that bought it; recorded answers cost nothing. What
-    failed or was under way when a process was killed is in nobody's books, though a server may have billed it.
-    """
-    inside, values = "", [role, model, attempts.RECORDED]
-    if draw is not None:
-        inside = " AND a.question IN (SELECT i.question FROM draw_item i JOIN draw d ON d.pk = i.draw WHERE d.name = ?)"
-        values.append(draw)
-    uncounted = "(a.prompt_tokens IS NULL OR a.completion_tokens IS NULL)"
-    whose = f"setting s ON s.pk = a.setting WHERE s.role = ? AND s.model = ? AND s.sampling <> ?{inside}"
-    sql = (
-        "SELECT coalesce(sum(a.prompt_tokens + a.completion_tokens), 0), "
-        f"coalesce(sum(a.cost) FILTER (WHERE NOT {uncounted}), 0.0), count(*) FILTER (WHERE {uncounted}) "
-        f"FROM attempt a JOIN {whose}"
-    )
-    tokens, money, unknown = library.all(sql, values)[0]
-    if not unknown:
-        return int(tokens), float(money)
-    sql = (
-        "SELECT a.prompt_tokens, a.completion_tokens, s.sampling, t.prompt FROM attempt a JOIN question_text t ON "
-        f"t.question = a.question JOIN {whose} AND {uncounted}"
-    )
-    for prompt_tokens, completion_tokens, sampling_text, packed in library.rows(sql, values):
-        sampling = Sampling(**json.loads(sampling_text))
-        prompt = prompt_bound(sampling.messages(unpack(packed))) if prompt_tokens is None else prompt_tokens
-        completion = sampling.max_tokens if completion_tokens is None else completion_tokens
-        tokens += prompt + completion
-        money += 0.0 if price is None else price.worst(prompt, completion) / 1e12
-    return int(tokens), float(money)
 
 
 def _sample(library: Library, config: Config, _: Progress, ran: list[Ran]) -> list[object]:

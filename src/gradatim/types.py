@@ -151,6 +151,20 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What one request counts as in the books: what the server counted, and the worst case of what it did not."""
+
+    prompt: int
+    cached: int
+    """The part of `prompt` that came from the server's cache."""
+    completion: int
+    assumed: int
+    """The part of `prompt` and `completion` that no server counted."""
+    pico: int | None
+    """Money in 1e-12 of the price's currency; None where no price is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """A model's raw answer, before anything has interpreted it."""
 

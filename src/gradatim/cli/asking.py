@@ -265,6 +265,13 @@ def taught(result: TeachResult) -> list[str]:
     help="Answer 200 and ignore it: n, logprobs, seed, temperature, stop, max_tokens, model, usage, finish_reason.",
 )
 @click.option("--context", type=int, metavar="N", help="Tokens of prompt and answer; a longer request is refused.")
+@click.option(
+    "--usage",
+    type=click.Choice(["counted", "random", "untold"]),
+    default="counted",
+    show_default=True,
+    help="Tokens that answers say they used; random ones, and such as one answer in ten does not tell, try a budget.",
+)
 @click.option("--latency", type=float, default=0.0, show_default=True, help="Seconds before each answer.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides the faults.")
 def mock_server(**options: Any) -> None:
@@ -285,6 +292,7 @@ def mock_server(**options: Any) -> None:
         answers=options["answers"],
         reasoning=options["reasoning"],
         latency=options["latency"],
+        usage=options["usage"],
         ignores=options["ignores"],
         context=options["context"],
         seed=options["seed"],

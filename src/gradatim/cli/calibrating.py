@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gradatim.cli.context import Start, pass_start
-from gradatim.cli.output import counts, print_result
+from gradatim.cli.output import counts, note, print_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,6 +57,8 @@ def calibrate(start: Start, /, out: str | None, shape: str | None, **options: An
         write_text(Path(out), _picture(result))
         lines.append(f"  drawn in {out}")
     print_result(result, shape, lines)
+    for said in result.notes:
+        note(f"gradatim: {said}")
     if result.faults:
         raise GradatimError(
             f"{sum(result.faults.values())} attempts could not be scored ({counts(result.faults)}). "

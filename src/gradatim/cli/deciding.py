@@ -135,6 +135,8 @@ def grade(
     for result in results:
         if result.warning:
             note(f"gradatim: {result.model}: {result.warning}")
+        for said in result.notes:
+            note(f"gradatim: {said}")
 
 
 def _cuts(text: str | None) -> list[float] | str | None:

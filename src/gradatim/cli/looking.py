@@ -283,7 +283,7 @@ def _number(value: float | None) -> str:
 def query(start: Start, /, sql: str, shape: str | None) -> None:
     """Run a SELECT against the library.
 
-    Views: questions, attempts, verdicts, scores, grades, draws, chains, faults, drops.
+    Views: questions, attempts, verdicts, scores, grades, draws, chains, faults, drops, ledger.
     """
     from gradatim.library.store import select
 

@@ -26,6 +26,7 @@ from gradatim.cli import (
     reading,
     reporting,
     running,
+    spending,
     tiny,
     training,
 )
@@ -76,6 +77,8 @@ for command in (
     looking.status,
     looking.show,
     looking.query,
+    spending.spending,
+    spending.prices,
     doctor.doctor,
     asking.mock_server,
     tiny.tiny,

@@ -22,7 +22,7 @@ from gradatim.stages import evaluate as evaluate_stage
 from gradatim.stages.grade import grade
 from gradatim.stages.ingest import ingest
 from gradatim.stages.verify import verify
-from gradatim.work.opening import engine_settings, open_model, open_prm, price_of
+from gradatim.work.opening import engine_settings, open_model, open_prm, price_of, server_log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,7 +163,7 @@ def _graded(library: Library, config: Config, name: str, sets: list[str], progre
     """Have a model attempted, judged and graded on these sets, in the way that `[attempt]` and `[grade]` say."""
     asked = msgspec.structs.replace(config.attempt, model=name, sets=sets)
     setting = _attempted(library, config, asked, progress)
-    prm = None if config.prm is None else open_prm(config.prm)
+    prm = None if config.prm is None else open_prm(config.prm, log=server_log(config, "prm"))
     try:
         (result,) = grade(library, config.grade, prm=prm, model=setting.model, setting=setting.id, progress=progress)
     finally:
@@ -202,7 +202,7 @@ def _base(library: Library, config: Config, progress: Progress) -> dict[int, Ans
     if evaluate_stage.missing(library, chosen.model, settings):
         (result,) = evaluate_stage.evaluate(
             library,
-            open_model(chosen),
+            open_model(chosen, log=server_log(config, config.train.model)),
             settings,
             verify=config.verify,
             engine=engine_settings(chosen),

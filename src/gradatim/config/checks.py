@@ -16,7 +16,7 @@ from gradatim.types import Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gradatim.config.models import ModelSettings
+    from gradatim.config.models import ModelSettings, PrmSettings
     from gradatim.config.settings import Asking, CompareSettings, Config, TrainSettings, VerifySettings
     from gradatim.config.tables import Settings
 
@@ -57,9 +57,8 @@ def check(config: Config, place: str) -> None:
     _check_method(config, wrong)
     _check_train(config, wrong)
     _check_compare(config.compare, wrong)
-    prm = config.prm
-    if prm is not None and prm.backend == "pooling" and not prm.base_url:
-        raise wrong("prm", "base_url", 'backend = "pooling" needs it: "http://.../v1", where vLLM serves the PRM')
+    if config.prm is not None:
+        _check_prm(config.prm, wrong)
 
 
 def _check_names(config: Config, wrong: _Wrong) -> None:
@@ -71,17 +70,50 @@ def _check_names(config: Config, wrong: _Wrong) -> None:
             raise wrong(table, key, "it holds a line end or another character that cannot be seen")
 
 
+def _check_prm(prm: PrmSettings, wrong: _Wrong) -> None:
+    """Check that a PRM has what its backend needs."""
+    _check_served("prm", prm, wrong)
+    if prm.serve is not None and prm.backend != "pooling":
+        raise wrong("prm", "serve", f'it belongs to a server, and backend = "{prm.backend}" runs in this process')
+    if prm.path is not None and prm.serve is None:
+        raise wrong("prm", "path", 'it belongs to serve = "vllm"; without it, model says all')
+    if prm.backend == "pooling" and not prm.base_url and prm.serve is None:
+        raise wrong(
+            "prm", "base_url", 'backend = "pooling" needs it: "http://.../v1", where vLLM serves the PRM; or set serve'
+        )
+
+
+def _check_served(table: str, settings: ModelSettings | PrmSettings, wrong: _Wrong) -> None:
+    """Check that a server is either there already, or one that Gradatim starts."""
+    if settings.serve is None:
+        for key in ("serve_args", "serve_command"):
+            if getattr(settings, key):
+                raise wrong(table, key, "it belongs to a server that Gradatim starts; set serve as well")
+        return
+    for key in ("base_url", "api_key_env", "served_as"):
+        if getattr(settings, key, None) is not None:
+            raise wrong(table, key, "it belongs to a server that runs already, and serve starts one")
+    for key in ("serve_args", "serve_command"):
+        if any("\0" in word for word in getattr(settings, key)) or "" in settings.serve_command[:1]:
+            raise wrong(table, key, "no command line can hold it")
+
+
 def _check_model(table: str, model: ModelSettings, wrong: _Wrong) -> None:
     """Check that a model has what its kind needs, and nothing of the other kind's."""
+    _check_served(table, model, wrong)
     if model.kind == "local":
         if not model.path:
             raise wrong(table, "path", 'kind = "local" needs it: the folder that holds the model')
-        for key in ("base_url", "served_as", "api_key_env"):
+        for key in ("serve", "base_url", "served_as", "api_key_env"):
             if getattr(model, key) is not None:
                 raise wrong(table, key, 'it belongs to a server, and kind = "local" runs in this process')
-    else:
+    elif model.serve is None:
         if model.base_url is None:
-            said = "it is missing" if model.path is None else 'it is missing; or for a folder, set kind = "local"'
+            said = (
+                "it is missing; or set serve"
+                if model.path is None
+                else ('it is missing; or for a folder, set kind = "local" or serve = "vllm"')
+            )
             raise wrong(table, "base_url", said)
         if model.path is not None:
             raise wrong(table, "path", 'it belongs to kind = "local"; kind = "endpoint" has a base_url')
@@ -222,6 +254,7 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
         yield f"models.{name}", "tries", model.tries, 1, 1000
         yield f"models.{name}", "threads", model.threads, 1, 1024
         yield f"models.{name}", "idle_timeout", model.idle_timeout, 0.1, math.inf
+        yield from _serving(f"models.{name}", model)
         if model.price is not None:
             yield from _each(f"models.{name}.price", model.price)
     for table, asking in (("attempt", config.attempt), ("teach", config.teach), ("evaluate", config.evaluate)):
@@ -248,6 +281,15 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
         yield "prm", "context", config.prm.context, 1, math.inf
         yield "prm", "concurrency", config.prm.concurrency, 1, 100_000
         yield "prm", "idle_timeout", config.prm.idle_timeout, 0.1, math.inf
+        yield from _serving("prm", config.prm)
+
+
+def _serving(
+    table: str, settings: ModelSettings | PrmSettings
+) -> Iterator[tuple[str, str, float | None, float, float]]:
+    """Give the numbers of a server that Gradatim starts."""
+    yield table, "serve_restarts", settings.serve_restarts, 0, 1000
+    yield table, "start_timeout", settings.start_timeout, 1, 604_800
 
 
 def _judging(verify: VerifySettings) -> Iterator[tuple[str, str, float | None, float, float]]:

@@ -84,14 +84,20 @@ def _from_folder(config: Config, folder: Path) -> Config:
     def weights(path: str) -> str:
         return named(joined(path))
 
+    def of_hub(path: str) -> bool:
+        """Whether a model that is no folder here can be an id of the hub."""
+        return re.fullmatch(r"[\w.-]+/[\w.-]+", path) is not None and not (folder / path).is_dir()
+
     train = config.train
-    # A base that is no folder here can be an id of the hub.
-    if train.base and ((folder / train.base).is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", train.base)):
+    if train.base and not of_hub(train.base):
         train = updated(train, base=weights(train.base))
     models = {
-        name: one if one.path is None else updated(one, path=weights(one.path)) for name, one in config.models.items()
+        name: one if one.path is None or (one.serve and of_hub(one.path)) else updated(one, path=weights(one.path))
+        for name, one in config.models.items()
     }
     prm = config.prm
+    if prm is not None and prm.path is not None and not of_hub(prm.path):
+        prm = updated(prm, path=weights(prm.path))
     if prm is not None and prm.backend == "local":
         prm = updated(prm, model=weights(prm.model))
     return updated(

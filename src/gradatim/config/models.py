@@ -26,16 +26,27 @@ class ModelSettings(Settings, frozen=True):
     kind: Literal["endpoint", "local"] = "endpoint"
     """`endpoint`: a server. `local`: transformers in this process, extra `[local]`."""
     base_url: str | None = None
-    """The server's, up to and with `/v1`; needed for `endpoint`."""
+    """The server's, up to and with `/v1`; needed for `endpoint`, unless `serve` is set."""
     path: str | None = None
-    """The model's folder, as Hugging Face lays it out; needed for `local`."""
+    """The model's folder, as Hugging Face lays it out; needed for `local`. With `serve` also an id of the hub; None is
+    then `model`."""
+    serve: Literal["vllm", "transformers"] | None = None
+    """The engine to serve it with: Gradatim starts the server when it is needed and ends it with the stage."""
+    serve_args: tuple[str, ...] = ()
+    """Further arguments of the engine's command line: `["--max-model-len", "8192"]`."""
+    serve_command: tuple[str, ...] = ()
+    """What starts the engine, where it is not on the PATH: `["/opt/vllm/bin/vllm", "serve"]`."""
+    serve_restarts: int = 3
+    """How often a server that died is started again in one stage."""
+    start_timeout: float = 1800.0
+    """Seconds from a server's start until it must be ready: loading, compiling, a download."""
     served_as: str | None = None
     """The name to send, where the server knows the model by another."""
     api_key_env: str | None = None
     """The environment variable that holds the key. Keys stand in no file."""
     concurrency: int | None = None
-    """Requests in flight at most; fewer when the server says it has too much to do. None: 64, and 256 for `local`,
-    where that many are written at once."""
+    """Requests in flight at most; fewer when the server says it has too much to do. None: 64; 256 for `local`, where
+    that many are written at once; 1 for `serve = "transformers"`, which writes one after the other."""
     stream: bool = True
     """Ask for the answer in pieces, so that silence can be told from slowness."""
     idle_timeout: float = 300.0
@@ -75,7 +86,19 @@ class PrmSettings(Settings, frozen=True):
     backend: Literal["local", "pooling"] = "pooling"
     """`pooling`: a vLLM server. `local`: transformers in this process, extra `[local]`."""
     base_url: str | None = None
-    """The server's, with or without `/v1`; needed for `pooling`."""
+    """The server's, with or without `/v1`; needed for `pooling`, unless `serve` is set."""
+    path: str | None = None
+    """With `serve`: the folder or id of the hub. None: `model`."""
+    serve: Literal["vllm"] | None = None
+    """The engine to serve it with (`pooling`): Gradatim starts the server when it is needed, and ends it."""
+    serve_args: tuple[str, ...] = ()
+    """Further arguments of the engine's command line: `["--max-model-len", "8192"]`."""
+    serve_command: tuple[str, ...] = ()
+    """What starts the engine, where it is not on the PATH: `["/opt/vllm/bin/vllm", "serve"]`."""
+    serve_restarts: int = 3
+    """How often a server that died is started again in one stage."""
+    start_timeout: float = 1800.0
+    """Seconds from a server's start until it must be ready: loading, compiling, a download."""
     api_key_env: str | None = None
     """The environment variable that holds the key."""
     context: int | None = None

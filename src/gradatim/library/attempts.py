@@ -121,8 +121,13 @@ def _setting(pk: int, id_: str, role: str, model: str, sampling: str) -> Setting
     return Setting(pk=pk, id=id_, role=Role(role), model=model, sampling=sampling)
 
 
-def write(connection: sqlite3.Connection, batch: Sequence[NewAttempt | NewFault]) -> None:
-    """Put attempts and faults into the open transaction. An attempt that is there already is left as it is."""
+def write(
+    connection: sqlite3.Connection, batch: Sequence[NewAttempt | NewFault], *, payment: int | None = None
+) -> None:
+    """Put attempts and faults into the open transaction. An attempt that is there already is left as it is.
+
+    `payment` is the key in the ledger of what was paid for them.
+    """
     for item in batch:
         if isinstance(item, NewFault):
             write_fault(connection, item)
@@ -131,7 +136,8 @@ def write(connection: sqlite3.Connection, batch: Sequence[NewAttempt | NewFault]
         cursor = connection.execute(
             "INSERT OR IGNORE INTO attempt (setting, question, sample, finish_reason, "
             "prompt_tokens, completion_tokens, reasoning_tokens, "
-            "cached_tokens, cost, latency, server_model, made_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "cached_tokens, cost, latency, server_model, made_at, payment) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 item.setting,
                 item.question,
@@ -145,6 +151,7 @@ def write(connection: sqlite3.Connection, batch: Sequence[NewAttempt | NewFault]
                 reply.latency,
                 reply.server_model,
                 item.made_at,
+                payment,
             ),
         )
         if cursor.rowcount:

@@ -38,11 +38,20 @@ class Journal(Generic[T]):
         library: Library,
         write: Callable[[sqlite3.Connection, Sequence[T]], None],
         committed: Callable[[Sequence[T]], None] | None = None,
+        *,
+        failed: Callable[[Sequence[T], GradatimError], None] | None = None,
+        gather: float | None = None,
     ) -> None:
-        """`write` puts a batch into the open transaction; `committed` is called after it is durable, on the thread."""
+        """Start the thread.
+
+        `write` puts a batch into the open transaction; `committed` is called after it is durable, on the thread;
+        `failed` each time that a batch could not be committed, with why. `gather` are the seconds before a commit.
+        """
         self._library = library
         self._write = write
         self._committed = committed
+        self._failed = failed
+        self._gather_seconds = _GATHER if gather is None else gather
         self._queue: queue.SimpleQueue[T | _Close] = queue.SimpleQueue()
         self._error: GradatimError | None = None
         self._crash: BaseException | None = None
@@ -84,6 +93,8 @@ class Journal(Generic[T]):
                         self._write(connection, batch)
                 except GradatimError as error:
                     self._error = error
+                    if self._failed is not None:
+                        self._failed(batch, error)
                     if not open_:
                         self._error = SetupError(f"{len(batch)} answers could not be written. {error}")
                         return
@@ -102,7 +113,7 @@ class Journal(Generic[T]):
             if isinstance(item, _Close):
                 return False
             batch.append(item)
-            time.sleep(_GATHER)
+            time.sleep(self._gather_seconds)
         while True:
             try:
                 item = self._queue.get_nowait()

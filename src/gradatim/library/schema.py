@@ -4,7 +4,7 @@ A migration is never edited once it is released; a change of the tables is a new
 `user_version` is the number of migrations it has had, and its `application_id` says that it is ours.
 
 Two kinds of table. Those up to `fault` hold what was read, paid for or computed at a cost: rows are added, never
-edited.
+edited; `reservation` alone empties again.
 `grade` and `chain` are derived from them and can be written again at any time.
 Narrow columns and long texts are apart: a count over millions of attempts reads no text.
 """
@@ -344,4 +344,57 @@ FROM calibration c JOIN setting s ON s.pk = c.setting JOIN setting r ON r.pk = c
 """
 """`setting` is whose attempts are graded, `rates` whose give the pass rates; cuts and correlations are JSON."""
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING, _CODE, _CALIBRATION)
+_LEDGER = """
+CREATE TABLE account (
+    pk INTEGER PRIMARY KEY,
+    stage TEXT NOT NULL,
+    role TEXT NOT NULL,
+    model TEXT NOT NULL,
+    setting INTEGER REFERENCES setting (pk)
+);
+CREATE TABLE reservation (
+    pk INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL REFERENCES account (pk),
+    owner TEXT NOT NULL,
+    question INTEGER REFERENCES question (pk),
+    level INTEGER,
+    prompt INTEGER NOT NULL,
+    completion INTEGER NOT NULL,
+    pico INTEGER,
+    at REAL NOT NULL
+);
+CREATE TABLE payment (
+    pk INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL REFERENCES account (pk),
+    why TEXT NOT NULL,
+    question INTEGER REFERENCES question (pk),
+    level INTEGER,
+    reserved_tokens INTEGER NOT NULL,
+    reserved_pico INTEGER,
+    prompt INTEGER NOT NULL,
+    cached INTEGER NOT NULL,
+    completion INTEGER NOT NULL,
+    assumed INTEGER NOT NULL,
+    pico INTEGER,
+    at REAL NOT NULL
+);
+ALTER TABLE attempt ADD COLUMN payment INTEGER REFERENCES payment (pk);
+CREATE VIEW ledger AS
+SELECT a.stage, a.role, a.model, s.id AS setting, p.level, q.id AS question, p.why, p.reserved_tokens, p.prompt,
+       p.cached, p.completion, p.assumed, p.reserved_pico / 1e12 AS reserved_money, p.pico / 1e12 AS money, p.at
+FROM payment p JOIN account a ON a.pk = p.account LEFT JOIN setting s ON s.pk = a.setting
+LEFT JOIN question q ON q.pk = p.question
+UNION ALL
+SELECT a.stage, a.role, a.model, s.id, r.level, q.id, 'open', r.prompt + r.completion, r.prompt, 0, r.completion,
+       r.prompt + r.completion, r.pico / 1e12, r.pico / 1e12, r.at
+FROM reservation r JOIN account a ON a.pk = r.account LEFT JOIN setting s ON s.pk = a.setting
+LEFT JOIN question q ON q.pk = r.question;
+"""
+"""Money: what requests under way may cost (`reservation`), and what each that has ended did (`payment`).
+
+A reservation is the one row that is ever removed: in the transaction that writes the payment in its place. `owner` is
+empty where it dies with the process that writes the library. `pico` is money in 1e-12, null where no price was known;
+`assumed` are tokens that no server counted. An attempt without a `payment` is from before, or was bought without books.
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING, _CODE, _CALIBRATION, _LEDGER)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from gradatim.errors import LibraryError, SetupError, UsageError
+from gradatim.library.ledger import declare_lost
 from gradatim.library.lock import WriterLock
 from gradatim.library.schema import APPLICATION_ID, MIGRATIONS
 from gradatim.library.text import unpack
@@ -94,6 +95,7 @@ class Library:
             self._register()
             self._writer = _open_writer(self.path)
             _migrate(self._writer, len(MIGRATIONS) if version is None else version)
+            declare_lost(self._writer)
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise environment_error(error, self.path) from error
@@ -194,7 +196,7 @@ def select(library: Library, sql: str) -> tuple[list[str], Iterator[Row]]:
     if not _READS.match(sql):
         raise UsageError(
             "gradatim query only reads: start with SELECT or WITH. The views are questions, "
-            "attempts, verdicts, scores, grades, draws, chains, faults, drops."
+            "attempts, verdicts, scores, grades, draws, chains, faults, drops, ledger."
         )
     reader = library._reader  # noqa: SLF001 - the one other reader of the connection, in the same file
     assert reader is not None
@@ -225,7 +227,7 @@ def _refused(error: Exception) -> BaseException:
         return KeyboardInterrupt()
     return UsageError(
         f"The query was refused by SQLite: {str(error).rstrip('.')}. The views are questions, attempts, "
-        "verdicts, scores, grades, draws, chains, faults, drops."
+        "verdicts, scores, grades, draws, chains, faults, drops, ledger."
     )
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradatim.errors import UsageError
+from gradatim.types import Spent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +30,7 @@ OVERHEAD = 256
 """Tokens that a chat template may add to a request: role markers, a default system prompt, a date."""
 OVERHEAD_PER_MESSAGE = 16
 _PER_MILLION = 1_000_000
-_PICO = 10**12
+PICO = 10**12
 """Money is counted in whole 1e-12 of the currency, so that a sum of a million costs has no rounding in it."""
 
 
@@ -62,7 +63,7 @@ class Price:
     def cost(self, usage: Usage) -> float:
         """Return what this usage costs; counts that are not known cost nothing."""
         prompt, completion, cached = usage.prompt or 0, usage.completion or 0, usage.cached or 0
-        return self.pico(prompt, completion, min(cached, prompt)) / _PICO
+        return self.pico(prompt, completion, min(cached, prompt)) / PICO
 
     def pico(self, prompt: int, completion: int, cached: int = 0) -> int:
         """Return a cost in 1e-12 of the currency, `cached` being a part of `prompt`."""
@@ -123,11 +124,11 @@ class Budget:
         if money is not None and price is None:
             raise UsageError("a budget in money needs to know what the model costs: set its price per million tokens")
         self._tokens = tokens
-        self._money = None if money is None else round(money * _PICO)
+        self._money = None if money is None else round(money * PICO)
         self._seconds = seconds
         self._price = price
         self._spent_tokens = spent_tokens
-        self._spent_pico = round(spent_money * _PICO)
+        self._spent_pico = round(spent_money * PICO)
         self._reserved_tokens = 0
         self._reserved_pico = 0
         self._margin = 0
@@ -143,6 +144,20 @@ class Budget:
         return self._tokens is not None or self._money is not None
 
     @property
+    def counts(self) -> bool:
+        """Whether tokens or money matter: there is a limit on them, or a price."""
+        return self.limited or self._price is not None
+
+    @property
+    def price(self) -> Price | None:
+        """What the model costs, where it is known."""
+        return self._price
+
+    def know(self, price: Price | None) -> None:
+        """Take the price of the model that is asked, where none was given: then what is spent has a cost."""
+        self._price = self._price or price
+
+    @property
     def spent_tokens(self) -> int:
         """Tokens spent, earlier runs included."""
         return self._spent_tokens
@@ -150,7 +165,7 @@ class Budget:
     @property
     def spent_money(self) -> float:
         """Money spent, earlier runs included; 0 without a price."""
-        return self._spent_pico / _PICO
+        return self._spent_pico / PICO
 
     def start(self) -> None:
         """Start the clock, if it does not run yet."""
@@ -189,31 +204,43 @@ class Budget:
         self._reserved_pico += pico
         return Reservation(prompt=prompt, completion=completion, pico=pico, margin=self._margin)
 
-    def settle(self, reservation: Reservation, usage: Usage) -> None:
+    def settle(self, reservation: Reservation, usage: Usage) -> Spent:
         """Replace a reservation by what the server counted; a count that it did not give is the worst case."""
         self._close(reservation)
         prompt = reservation.prompt if usage.prompt is None else usage.prompt
         completion = reservation.completion if usage.completion is None else usage.completion
+        cached = 0 if usage.prompt is None else min(usage.cached or 0, prompt)
+        assumed = 0
         if usage.prompt is None:
-            self.assumed_tokens += prompt
+            assumed += prompt
         else:
             self._margin = max(self._margin, usage.prompt - (reservation.prompt - reservation.margin))
         if usage.completion is None:
-            self.assumed_tokens += completion
-        self._spent_tokens += prompt + completion
-        if self._price is None:
-            return
-        if usage.prompt is None:
-            self._spent_pico += self._price.worst(prompt, completion)
-        else:
-            self._spent_pico += self._price.pico(prompt, completion, min(usage.cached or 0, prompt))
+            assumed += completion
+        pico = None
+        if self._price is not None:
+            worst = usage.prompt is None
+            pico = self._price.worst(prompt, completion) if worst else self._price.pico(prompt, completion, cached)
+        return self._spend(Spent(prompt=prompt, cached=cached, completion=completion, assumed=assumed, pico=pico))
 
-    def assume_worst(self, reservation: Reservation) -> None:
+    def assume_worst(self, reservation: Reservation) -> Spent:
         """Replace a reservation by itself: the server may have billed the request, and did not say what."""
         self._close(reservation)
-        self._spent_tokens += reservation.tokens
-        self._spent_pico += reservation.pico
-        self.assumed_tokens += reservation.tokens
+        return self._spend(
+            Spent(
+                prompt=reservation.prompt,
+                cached=0,
+                completion=reservation.completion,
+                assumed=reservation.tokens,
+                pico=None if self._price is None else reservation.pico,
+            )
+        )
+
+    def _spend(self, spent: Spent) -> Spent:
+        self._spent_tokens += spent.prompt + spent.completion
+        self._spent_pico += spent.pico or 0
+        self.assumed_tokens += spent.assumed
+        return spent
 
     def release(self, reservation: Reservation) -> None:
         """Give a reservation back: the request was not sent, or the server did not bill it."""
@@ -230,7 +257,7 @@ class Budget:
         if self._tokens is not None:
             parts.append(f"{self._spent_tokens} of {self._tokens} tokens")
         if self._money is not None:
-            parts.append(f"{self.spent_money:.4f} of {self._money / _PICO:g} in money")
+            parts.append(f"{self.spent_money:.4f} of {self._money / PICO:g} in money")
         if self._seconds is not None:
             parts.append(f"{self._seconds - max(0.0, self.seconds_left):.1f} of {self._seconds:g} seconds")
         return ", ".join(parts) or "no limit"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from gradatim.models import Model
     from gradatim.models.budget import Budget, Reservation
-    from gradatim.types import Fault, Reply, Request
+    from gradatim.types import Fault, Reply, Request, Spent
 
 _LOOK_AGAIN_SECONDS = 1.0
 """How often an idle engine asks its feed unprompted, should a feed forget to call `wake`."""
@@ -44,6 +44,26 @@ class Feed(Protocol):
         ...
 
 
+class Books(Protocol):
+    """Where reservations are kept beyond the life of this process. One is open per request: that of its latest try."""
+
+    async def reserved(self, request: Request, reservation: Reservation) -> None:
+        """Return when the reservation is durable. Raises `GradatimError` where it cannot be; it is void then."""
+        ...
+
+    def answered(self, request: Request, spent: Spent) -> None:
+        """Take note of what an answer cost; `on_reply` gets the answer itself right after."""
+        ...
+
+    def failed(self, request: Request, spent: Spent) -> None:
+        """Take note of a try that gave no answer and may have been billed."""
+        ...
+
+    def released(self, request: Request) -> None:
+        """Take note of a reservation that cost nothing."""
+        ...
+
+
 class Engine:
     """One run of a feed against a model."""
 
@@ -56,8 +76,9 @@ class Engine:
         on_fault: Callable[[Request, Fault], None],
         settings: EngineSettings | None = None,
         budget: Budget | None = None,
+        books: Books | None = None,
     ) -> None:
-        """Nothing is sent before `run`.
+        """Nothing is sent before `run`; with `books`, no request before its reservation is durable there.
 
         `on_reply` gets each answer, in the order of arrival; `on_fault` gets each request that is given up, with its
         last fault. A request that was taken but neither answered nor given up when a run ends early gets no call.
@@ -68,6 +89,7 @@ class Engine:
         self._on_fault = on_fault
         self._settings = settings or EngineSettings()
         self._budget = budget
+        self._books = books
         self._limiter = Limiter(most=self._settings.concurrency)
         self._counts = Counts()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -182,7 +204,8 @@ class Engine:
         while True:
             reservation = await self._reserve(request)
             if self._ending.is_set():
-                self._drop_slot(reservation)
+                self._limiter.release()
+                self._close(request, reservation, billed=False)
                 return
             sent_at = time.monotonic()
             result = await self._ask(request, reservation)
@@ -227,22 +250,37 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - the item boundary: a bug in a parser costs one item, not the run
             return bug(error)
         else:
-            self._settle(reservation, reply)
+            self._settle(request, reservation, reply)
             reservation = None
             self._deliver(request, reply)
             return None
         finally:
             self._asking.discard(task)
             self._limiter.release()
-            if reservation is not None and self._budget is not None:
-                (self._budget.assume_worst if billed else self._budget.release)(reservation)
-                self._funds_changed()
+            self._close(request, reservation, billed=billed)
 
-    def _settle(self, reservation: Reservation | None, reply: Reply) -> None:
+    def _settle(self, request: Request, reservation: Reservation | None, reply: Reply) -> None:
         self._counts.add(reply.usage)
-        if reservation is not None and self._budget is not None:
-            self._budget.settle(reservation, reply.usage)
-            self._funds_changed()
+        if reservation is None or self._budget is None:
+            return
+        spent = self._budget.settle(reservation, reply.usage)
+        if self._books is not None:
+            self._books.answered(request, spent)
+        self._funds_changed()
+
+    def _close(self, request: Request, reservation: Reservation | None, *, billed: bool) -> None:
+        """Close the reservation of a try that gave no answer."""
+        if reservation is None or self._budget is None:
+            return
+        if billed:
+            spent = self._budget.assume_worst(reservation)
+            if self._books is not None:
+                self._books.failed(request, spent)
+        else:
+            self._budget.release(reservation)
+            if self._books is not None:
+                self._books.released(request)
+        self._funds_changed()
 
     def _deliver(self, request: Request, reply: Reply) -> None:
         self._limiter.succeeded()
@@ -293,7 +331,7 @@ class Engine:
         while not self._ending.is_set():
             reservation = self._budget.reserve(prompt, request.sampling.max_tokens)
             if reservation is not None:
-                return reservation
+                return await self._booked(request, reservation, self._budget)
             if not self._budget.open:
                 self._end(
                     LimitError(
@@ -307,10 +345,19 @@ class Engine:
             await self._limiter.acquire()
         return None
 
-    def _drop_slot(self, reservation: Reservation | None) -> None:
-        self._limiter.release()
-        if reservation is not None and self._budget is not None:
-            self._budget.release(reservation)
+    async def _booked(self, request: Request, reservation: Reservation, budget: Budget) -> Reservation | None:
+        """Wait until the books have the reservation; None where they cannot be kept, which ends the run."""
+        if self._books is None:
+            return reservation
+        try:
+            await self._books.reserved(request, reservation)
+        except BaseException as error:
+            budget.release(reservation)
+            if not isinstance(error, GradatimError):
+                raise
+            self._end(error)
+            return None
+        return reservation
 
     def _funds_changed(self) -> None:
         waiting, self._unfunded = self._unfunded, []
@@ -374,7 +421,8 @@ class Engine:
                 if worker not in self._asking and worker is not current:
                     worker.cancel()
         if grace is not None and self._loop is not None:
-            self._loop.call_later(grace, self._cancel_all)
+            # A model whose server is only being started has no answers under way.
+            self._loop.call_later(0.0 if getattr(self._model, "state", "") else grace, self._cancel_all)
 
     def _cancel_all(self) -> None:
         for worker in self._workers:

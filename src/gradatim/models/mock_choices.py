@@ -38,6 +38,15 @@ def stopped(said: Said, stop: Any) -> Said:
     return Said(thinking, content, "stop", (len(thinking) + len(content)) // 4 + 1)
 
 
+def together(said: list[Said]) -> Said:
+    """Return what all choices of an answer are together, as their tokens are counted."""
+    first, *others = said
+    if not others:
+        return first
+    written = sum(one.completion_tokens for one in said)
+    return Said("".join(one.thinking for one in said), "".join(one.content for one in said), "", written)
+
+
 def logprobs(text: str, most: int) -> dict[str, Any]:
     """Return made-up log probabilities of a text, whose tokens have four characters each."""
     rows: list[dict[str, Any]] = []

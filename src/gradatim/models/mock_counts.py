@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,28 @@ if TYPE_CHECKING:
     from gradatim.models.mock_server import MockSettings
 
 _TIMES_KEPT = 8192
+
+
+@dataclass(slots=True, kw_only=True)
+class Billed:
+    """What one model's chat requests cost, in tokens; times a price it is money.
+
+    Billed is what the model was made to write, whatever became of it: an answer that a fault kept from the client, and
+    one whose client went away, cost as much as one that arrived.
+    """
+
+    requests: int = 0
+    prompt: int = 0
+    cached: int = 0
+    """The part of `prompt` that is billed as cached."""
+    completion: int = 0
+
+    def add(self, prompt: int, cached: int, completion: int) -> None:
+        """Bill a request."""
+        self.requests += 1
+        self.prompt += prompt
+        self.cached += cached
+        self.completion += completion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +60,8 @@ class MockStats:
     """Requests to `/pooling`."""
     faults: dict[str, int]
     """How many requests each kind of fault met."""
+    billed: dict[str, Billed]
+    """What each model's requests cost, by the name that was asked for."""
     last_answered: list[float]
     """When the last answers were sent, in seconds since 1970, oldest first; 8,192 at most."""
     aborted: list[float]
@@ -57,6 +81,7 @@ class State:
     answered: set[bytes] = field(default_factory=set)
     """Bodies that were answered the last time they came."""
     faults: Counter[str] = field(default_factory=Counter)
+    billed: defaultdict[str, Billed] = field(default_factory=lambda: defaultdict(Billed))
     last_answered: deque[float] = field(default_factory=lambda: deque(maxlen=_TIMES_KEPT))
     aborted: deque[float] = field(default_factory=lambda: deque(maxlen=_TIMES_KEPT))
     open: set[Connection] = field(default_factory=set)
@@ -72,7 +97,7 @@ class State:
 
     def reset(self) -> None:
         """Forget everything but the requests that are under way."""
-        for counts in (self.seen, self.answered, self.faults, self.last_answered, self.aborted):
+        for counts in (self.seen, self.answered, self.faults, self.billed, self.last_answered, self.aborted):
             counts.clear()
         self.requests = self.bought_again = self.answers_sent = self.pooling = self.probes = 0
         self.most_in_flight = self.in_flight
@@ -90,10 +115,16 @@ class State:
             most_in_flight=self.most_in_flight,
             pooling=self.pooling,
             faults=dict(self.faults),
+            billed=dict(self.billed),
             last_answered=list(self.last_answered),
             aborted=list(self.aborted),
             probes=self.probes,
         )
+
+    def probed(self, body: bytes) -> bytes:
+        """Count a chat request that asks what the server can do. Returns what names its body."""
+        self.probes += 1
+        return hashlib.blake2b(body, digest_size=8).digest()
 
     def arrived(self, body: bytes) -> tuple[bytes, str]:
         """Count a chat request. Returns what names its body, and the fault that it meets."""

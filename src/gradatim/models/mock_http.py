@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gradatim.models.mock_answers import Said, halved, step_scores
-from gradatim.models.mock_choices import MOST_CHOICES, logprobs, stopped
+from gradatim.models.mock_choices import MOST_CHOICES, logprobs, stopped, together
+from gradatim.models.mock_usage import UNBILLED, Used, used
 from gradatim.models.probe import AGENT
 
 if TYPE_CHECKING:
@@ -216,12 +217,28 @@ class Connection(asyncio.Protocol):
             return
         if self._probing:
             # Not a part of the run: counted apart, answered at once and without faults.
-            self._state.probes += 1
-            self._answer(asked, None, "")
+            digest = self._state.probed(body)
+            self._answer(asked, None, "", self._written(asked, digest, ""))
             return
         digest, kind = self._state.arrived(body)
         self._chatting = True
-        self._later(lambda: self._answer(asked, digest, kind))
+        written = self._written(asked, digest, kind)
+        self._later(lambda: self._answer(asked, digest, kind, written))
+
+    def _written(self, asked: _Ask, digest: bytes, kind: str) -> tuple[list[Said], Used] | None:
+        """Return what the model writes, and bill it: who goes away before the answer comes pays for it all the same."""
+        if self._too_long(asked) or kind in UNBILLED or (kind == "error_200" and not asked.stream):
+            return None
+        settings = self._state.settings
+        count = 1 if "n" in settings.ignores else max(1, min(asked.n or 1, MOST_CHOICES))
+        said = [self._said(asked, choice) for choice in range(count)]
+        if kind == "truncated":
+            said = [halved(one) for one in said]
+        turns = [_text(turn.content) for turn in asked.messages]
+        limit = None if asked.limit is None else asked.limit * count
+        cost = used(settings.usage, turns, together(said), limit=limit, digest=digest)
+        self._state.billed[asked.model].add(cost.prompt, cost.cached, cost.completion)
+        return said, cost
 
     def _later(self, action: Callable[[], None]) -> None:
         """Act after the latency that was set."""
@@ -230,7 +247,7 @@ class Connection(asyncio.Protocol):
         else:
             action()
 
-    def _answer(self, asked: _Ask, digest: bytes | None, kind: str) -> None:
+    def _answer(self, asked: _Ask, digest: bytes | None, kind: str, written: tuple[list[Said], Used] | None) -> None:
         settings = self._state.settings
         if refusal := self._too_long(asked):
             self._finish(response(400, _error(refusal)))
@@ -241,13 +258,10 @@ class Connection(asyncio.Protocol):
             self._finish(response(500, _error("Internal server error")))
         elif kind == "empty":
             self._finish(response(200, b""))
-        elif kind == "error_200" and not asked.stream:
+        elif written is None:
             self._finish(response(200, _error("The upstream provider failed")))
         else:
-            count = 1 if "n" in settings.ignores else max(1, min(asked.n or 1, MOST_CHOICES))
-            said = [self._said(asked, choice) for choice in range(count)]
-            pieces = self._pieces(asked, [halved(one) for one in said] if kind == "truncated" else said)
-            self._send(pieces, digest, kind)
+            self._send(self._pieces(asked, *written), digest, kind)
 
     def _too_long(self, asked: _Ask) -> str:
         """Return what a server says that holds its context; empty where the request fits."""
@@ -347,17 +361,9 @@ class Connection(asyncio.Protocol):
             thinking, content = "", f"<think>\n{thinking}{closing}{content}"
         return ("reasoning_content" if field_name == "field" else "reasoning", thinking), content
 
-    def _pieces(self, asked: _Ask, said: list[Said]) -> list[bytes]:
+    def _pieces(self, asked: _Ask, said: list[Said], cost: Used) -> list[bytes]:
         """Return the whole response in the parts in which a server would write it."""
-        ignores = self._state.settings.ignores
-        prompt_tokens, written = _prompt_tokens(asked), sum(one.completion_tokens for one in said)
-        counts: dict[str, Any] = {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": written,
-            "total_tokens": prompt_tokens + written,
-            "completion_tokens_details": {"reasoning_tokens": sum(len(one.thinking) for one in said) // 4},
-        }
-        usage = _quoted(None if "usage" in ignores else counts)
+        usage = _quoted(None if "usage" in self._state.settings.ignores else cost.told_as())
         if asked.stream:
             return self._events(asked, said, usage)
         choices = [self._choice(asked, index, one) for index, one in enumerate(said)]

@@ -34,6 +34,7 @@ from gradatim.models.mock_choices import IGNORED
 from gradatim.models.mock_counts import MockStats, State
 from gradatim.models.mock_faults import Injection
 from gradatim.models.mock_http import Connection
+from gradatim.models.mock_usage import USAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +62,9 @@ class MockSettings:
     """A JSONL file of questions with references, and solutions where it has them."""
     reasoning: str = "none"
     """`field` (reasoning_content), `reasoning`, `think` (tags in the text), or `none`."""
+    usage: str = "counted"
+    """`counted`: four characters are a token. `random`: up to `max_tokens`, to try a budget. `untold`: the same, and
+    one answer in ten does not say it."""
     faults: tuple[tuple[str, float], ...] = ()
     """Kinds of `mock_faults.KINDS` with their probabilities."""
     ignores: tuple[str, ...] = ()
@@ -86,14 +90,15 @@ class MockSettings:
             )
         if self.reasoning not in _REASONING:
             raise UsageError(f"--reasoning {self.reasoning}: write one of {', '.join(_REASONING)}")
+        if self.usage not in USAGES:
+            raise UsageError(f"--usage {self.usage}: write one of {', '.join(USAGES)}")
         if not 0 <= self.port < 65536:
             raise UsageError(f"--port {self.port}: write a number from 0 to 65535")
         for word in ("latency", "retry_after", "drip"):
             if not 0 <= getattr(self, word) < float("inf"):
                 raise UsageError(f"{word} is {getattr(self, word)}: write seconds, 0 or more")
-        for word in self.ignores:
-            if word not in IGNORED:
-                raise UsageError(f"--ignore {word}: write one of {', '.join(IGNORED)}")
+        if unknown := set(self.ignores) - IGNORED.keys():
+            raise UsageError(f"--ignore {', '.join(sorted(unknown))}: write one of {', '.join(IGNORED)}")
         if self.context is not None and self.context < 1:
             raise UsageError(f"--context {self.context}: write 1 or more")
         if self.deltas < 1:

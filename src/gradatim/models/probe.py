@@ -65,14 +65,17 @@ class Tally:
     requests: int = 0
     prompt: int = 0
     completion: int = 0
+    assumed: int = 0
+    """The part of both that no server counted."""
 
     def add(self, request: Request, usage: Usage | None, *, choices: int = 1) -> None:
         """Count one request; None is the worst case, as for a count that the server did not give."""
         usage = usage or Usage()
         self.requests += 1
-        self.prompt += prompt_bound(request.messages) if usage.prompt is None else usage.prompt
-        most = request.sampling.max_tokens * choices
-        self.completion += most if usage.completion is None else usage.completion
+        prompt, completion = prompt_bound(request.messages), request.sampling.max_tokens * choices
+        self.assumed += (prompt if usage.prompt is None else 0) + (completion if usage.completion is None else 0)
+        self.prompt += prompt if usage.prompt is None else usage.prompt
+        self.completion += completion if usage.completion is None else usage.completion
 
 
 def worst_case(sampling: Sampling) -> tuple[int, int]:

@@ -20,11 +20,7 @@ from gradatim.weights import sample
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ARCHITECTURE = "Qwen2ForProcessRewardModel"
-UNUSED = ("lm_head.weight",)
-"""In the published checkpoint (its four shards are 15.25 GB, 1.09 GB more than the backbone and the head) and read by
-nothing that scores."""
-
+    from gradatim.prm.family import Architecture
 
 Shape = tuple[int, ...]
 
@@ -42,14 +38,14 @@ class Checkpoint:
     """16 hex digits of the config, the tokenizer, the weight files' headers and samples of their bytes."""
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, wanted: Architecture) -> Checkpoint:
     """Read what a PRM's folder says about itself.
 
-    Raises `SetupError` where it is no folder, lacks a file, or holds something other than a Qwen2.5-Math-PRM.
+    Raises `SetupError` where it is no folder, lacks a file, or holds something other than what is wanted.
     """
     if not path.is_dir():
         raise SetupError(f"{path}: no such folder; give the folder that holds the PRM's config.json and weights")
-    config = _read_config(path)
+    config = _read_config(path, wanted)
     _need(path, "tokenizer.json")
     files = _weight_files(path)
     shapes: dict[str, Shape] = {}
@@ -69,12 +65,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path=path, context=context, shapes=shapes, fingerprint=digest.hexdigest())
 
 
-def check_tensors(checkpoint: Checkpoint, expected: Mapping[str, Shape]) -> None:
+def check_tensors(checkpoint: Checkpoint, expected: Mapping[str, Shape], wanted: Architecture) -> None:
     """Refuse weights that are not exactly those of the architecture. Raises `SetupError` saying what was found."""
-    found = {name: shape for name, shape in checkpoint.shapes.items() if name not in UNUSED}
-    where = f"{checkpoint.path}: not the weights of a {ARCHITECTURE}"
+    found = {name: shape for name, shape in checkpoint.shapes.items() if name not in wanted.unused}
+    where = f"{checkpoint.path}: not the weights of a {wanted.names[0]}"
     missing = sorted(expected.keys() - found.keys())
-    if any(name.startswith("score.") for name in missing):
+    if any(name.startswith(wanted.head) for name in missing):
         has = "a language model's lm_head" if "lm_head.weight" in checkpoint.shapes else "no other head"
         raise SetupError(
             f"{where}: of the score head, {_some(missing)} is missing, and there is {has}; without the head every "
@@ -90,7 +86,7 @@ def check_tensors(checkpoint: Checkpoint, expected: Mapping[str, Shape]) -> None
             raise SetupError(f"{where}: {name} has the shape {list(found[name])}, and {list(shape)} was expected")
 
 
-def _read_config(path: Path) -> dict[str, object]:
+def _read_config(path: Path, wanted: Architecture) -> dict[str, object]:
     file = _need(path, "config.json")
     try:
         config = json.loads(file.read_bytes())
@@ -98,11 +94,11 @@ def _read_config(path: Path) -> dict[str, object]:
         raise SetupError(f"{file}: not JSON ({error}); fetch the folder again") from error
     if not isinstance(config, dict):
         raise SetupError(f"{file}: a JSON object was expected; fetch the folder again")
-    architectures = config.get("architectures")
-    if architectures != [ARCHITECTURE] or config.get("model_type") != "qwen2":
+    architectures, kind = config.get("architectures"), config.get("model_type")
+    if architectures not in [[name] for name in wanted.names] or kind not in wanted.model_types:
         raise SetupError(
-            f"{file}: this is a {architectures!r} of type {config.get('model_type')!r}, not a {ARCHITECTURE} of type "
-            "'qwen2'; give the folder of a Qwen2.5-Math-PRM"
+            f"{file}: this is a {architectures!r} of type {kind!r}, not a {' or '.join(wanted.names)} of type "
+            f"{' or '.join(map(repr, wanted.model_types))}; give the folder of {wanted.called}"
         )
     return config
 

@@ -1,7 +1,7 @@
-"""Score steps on a vLLM server that runs a Qwen2.5-Math-PRM, by its `/pooling`.
+"""Score steps on a vLLM server that runs a PRM, by its `/pooling`.
 
-The text is sent as the model's template writes it, control tokens and all (`prm.qwen`), since the base install has no
-tokenizer; the server is asked to add none of its own. A fault of the server or the way to it is never a score.
+The text is sent as the family writes it, control tokens and all, since the base install has no tokenizer; whether the
+server is to add tokens of its own, the family says. A fault of the server or the way to it is never a score.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gradatim.errors import SetupError, UsageError
-from gradatim.prm.pooling_reply import error_text, model_names, read_pooling, says_no_such_task, says_too_long
-from gradatim.prm.qwen import Prepared, prepare, refusal, version_of
+from gradatim.prm.families import family_of
+from gradatim.prm.family import Prepared, prepare, refusal, version_of
+from gradatim.prm.pooling_reply import Asked, error_text, model_names, read_pooling, says_no_such_task, says_too_long
 from gradatim.prm.thread import LoopThread
 from gradatim.types import Boundary, Fault, StepScores
 
@@ -42,13 +43,14 @@ class _Answer:
     body: bytes
 
 
-class QwenPoolingPRM:
+class PoolingPRM:
     """Scores steps with the PRM that a server runs under the name `model`.
 
-    `base_url`: `http://host:8000`, with or without `/v1`. `api_key_env`: the environment variable that holds the key.
-    `concurrency`: the most requests at once. `idle_timeout`: seconds without a byte from the server. `context`: the
-    most tokens of a solution that is scored, whatever the server takes. `tries`: requests for one solution; between two
-    there is a random pause of up to `backoff` seconds, twice as much each time, or what the server's Retry-After says.
+    `kind`: its family, as `[prm] kind` names them. `base_url`: `http://host:8000`, with or without `/v1`.
+    `api_key_env`: the environment variable that holds the key. `concurrency`: the most requests at once.
+    `idle_timeout`: seconds without a byte from the server. `context`: the most tokens of a solution that is scored,
+    whatever the server takes; None is what the family reads. `tries`: requests for one solution; between two there is a
+    random pause of up to `backoff` seconds, twice as much each time, or what the server's Retry-After says.
 
     Raises `UsageError` for a wrong setting, `SetupError` where the key's variable is not set.
     """
@@ -58,13 +60,18 @@ class QwenPoolingPRM:
         *,
         model: str,
         base_url: str,
+        kind: str = "qwen",
         api_key_env: str | None = None,
         concurrency: int = 16,
         idle_timeout: float = 300.0,
-        context: int = 4096,
+        context: int | None = None,
         tries: int = 4,
         backoff: float = 0.5,
     ) -> None:
+        family = family_of(kind)
+        if family.served is None:
+            raise UsageError(f'no server gives the scores of kind = "{kind}"; set backend = "local"')
+        context = family.context if context is None else context
         for name, value in (("concurrency", concurrency), ("context", context), ("tries", tries)):
             if value < 1:
                 raise UsageError(f"{name} of the PRM is {value}; 1 or more was expected")
@@ -72,6 +79,8 @@ class QwenPoolingPRM:
             raise UsageError(
                 "idle_timeout and backoff of the PRM are seconds; more than 0, and 0 or more, were expected"
             )
+        self._family = family
+        self._served = family.served
         self._base = _base(base_url)
         self._key = _key(api_key_env)
         self._key_env = api_key_env
@@ -85,7 +94,7 @@ class QwenPoolingPRM:
         self._thread: LoopThread | None = None
         self._session: Any = None
         self.name = model
-        self.version = version_of("vllm-pooling", model, f"context={context}")
+        self.version = version_of(family, "vllm-pooling", model, f"context={context}")
 
     def score(self, solutions: Iterable[Solution]) -> Iterator[_Out]:
         """Give each solution's key with its scores, or with a fault: `timeout`, `connection`, `http_500`, ...
@@ -101,7 +110,7 @@ class QwenPoolingPRM:
         under_way: set[Future[_Out]] = set()
         try:
             for solution in solutions:
-                prepared = prepare(solution)
+                prepared = prepare(self._family, solution)
                 if isinstance(prepared, StepScores):
                     yield solution.key, prepared
                     continue
@@ -159,15 +168,16 @@ class QwenPoolingPRM:
             task = self._task
             if task == len(_TASKS):
                 raise SetupError(f"{self._base}/pooling takes none of the tasks it could be asked for; {_UPGRADE}")
-            body: dict[str, object] = {"model": self.name, "input": prepared.text, "add_special_tokens": False}
+            body: dict[str, object] = {"model": self.name, "input": prepared.text}
+            body["add_special_tokens"] = self._served.special
             if (name := _TASKS[task]) is not None:
                 body["task"] = name
             answer = await self._request("POST", "/pooling", body)
             if isinstance(answer, Fault):
                 return prepared.key, answer
             if answer.status == 200:
-                server = f"the PRM server {self._base}"
-                return prepared.key, read_pooling(answer.body, prepared, context=self._context, server=server)
+                server = Asked(name=f"the PRM server {self._base}", served=self._served, context=self._context)
+                return prepared.key, read_pooling(answer.body, prepared, server)
             self._refuse_status(answer, "/pooling")
             message = self._clean(error_text(answer.body))
             if says_too_long(message):

@@ -8,19 +8,17 @@ for none), long rows (it serves a language model), rows that are not probabiliti
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradatim.errors import SetupError
-from gradatim.prm.qwen import STEP_TAG, Prepared, refusal, scored
+from gradatim.prm.family import refusal, scored
 from gradatim.types import Boundary, Fault
 
 if TYPE_CHECKING:
+    from gradatim.prm.family import Prepared, Served
     from gradatim.types import StepScores
 
-_SERVE = (
-    """serve it with --runner pooling --pooler-config '{"tok_pooling_type": "STEP", "step_tag_id": N}', where N is """
-    f"the id of {STEP_TAG} in its tokenizer (151651 for the published Qwen2.5-Math-PRM)"
-)
 # bfloat16 keeps 8 bits: two probabilities, each rounded, sum to 1 within 0.004.
 _TOLERANCE = 0.02
 
@@ -32,6 +30,17 @@ _TASK = re.compile(
     r"""supported tasks?\b|\btask\b[^.\n]{0,40}(?:support|remov|invalid|permitted)|['"]task['"]|permitted task""",
     re.IGNORECASE,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The server that answered, and what it was to be."""
+
+    name: str
+    """For a sentence: `the PRM server http://...`."""
+    served: Served
+    context: int
+    """The most tokens of a solution that is scored."""
 
 
 def says_too_long(message: str) -> bool:
@@ -64,53 +73,63 @@ def model_names(body: bytes) -> list[str] | None:
     return [row["id"] for row in rows if isinstance(row.get("id"), str)]
 
 
-def read_pooling(body: bytes, prepared: Prepared, *, context: int, server: str) -> StepScores | Fault:
+def read_pooling(body: bytes, prepared: Prepared, server: Asked) -> StepScores | Fault:
     """Return the scores in an answer of `/pooling`, or why it gives none: `too_long`, or a fault.
 
-    `too_long` where the server read more than `context` tokens: it was told a longer context than the model was trained
-    on. Raises `SetupError` where the answer shows that the server is set up wrongly, and so wrongly for every solution.
+    `too_long` where the server read more tokens than the context has: it was told of a longer one than the model was
+    trained on. Raises `SetupError` where the answer shows that the server is set up wrongly, for every solution.
     """
     found: Any = _json(body)
     if not isinstance(found, dict):
-        return Fault(boundary=Boundary.PRM, reason="bad_json", message=f"{server} sent no JSON object")
+        return Fault(boundary=Boundary.PRM, reason="bad_json", message=f"{server.name} sent no JSON object")
     if found.get("error"):
         return Fault(boundary=Boundary.PRM, reason="server_error", message=error_text(body))
     items = found.get("data")
     if not isinstance(items, list) or len(items) != 1 or not isinstance(items[0], dict):
-        return Fault(boundary=Boundary.PRM, reason="bad_json", message=f"{server} sent no list of one item as data")
+        return Fault(
+            boundary=Boundary.PRM, reason="bad_json", message=f"{server.name} sent no list of one item as data"
+        )
     usage = found.get("usage")
     tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
     rows = _rows(items[0].get("data"), prepared, tokens, server)
     if any(value is None for row in rows for value in row):
-        return Fault(boundary=Boundary.PRM, reason="not_finite", message=f"{server} sent a score that is not a number")
-    if isinstance(tokens, int) and tokens > context:
+        return Fault(
+            boundary=Boundary.PRM, reason="not_finite", message=f"{server.name} sent a score that is not a number"
+        )
+    if isinstance(tokens, int) and tokens > server.context:
         return refusal(prepared.steps, "too_long")
     return scored(prepared.steps, [row[1] for row in rows])
 
 
-def _rows(data: Any, prepared: Prepared, tokens: Any, server: str) -> list[list[Any]]:
+def _rows(data: Any, prepared: Prepared, tokens: Any, server: Asked) -> list[list[Any]]:
     """Return the rows, each of two numbers (or nulls) that could be probabilities. Raises `SetupError`."""
     steps = len(prepared.steps)
     if data == []:
-        raise SetupError(f"{server} sent no score for {steps} steps: it looks for another step tag; {_SERVE}")
+        raise SetupError(
+            f"{server.name} sent no score for {steps} steps: it looks for another step tag; {server.served.options}"
+        )
     if not isinstance(data, list) or not all(isinstance(row, list) for row in data):
-        raise SetupError(f"{server} sent one vector for a whole text, not a row for each step; {_SERVE}")
+        raise SetupError(
+            f"{server.name} sent one vector for a whole text, not a row for each step; {server.served.options}"
+        )
     width = max(map(len, data))
     if width != 2 or not all(len(row) == 2 for row in data):
         raise SetupError(
-            f"{server} sent rows of {width} numbers, and a PRM's have 2: it serves another kind of model, or this one "
-            f"as if it were; {_SERVE}"
+            f"{server.name} sent rows of {width} numbers, and a PRM's have 2: it serves another kind of model, or this "
+            f"one as if it were; {server.served.options}"
         )
     numbers = [value for row in data for value in row if value is not None]
     if not all(isinstance(value, int | float) for value in numbers):
-        raise SetupError(f"{server} sent rows that are not numbers; ask it for encoding_format float, its default")
+        raise SetupError(f"{server.name} sent rows that are not numbers; ask it for encoding_format float, its default")
     if not _probabilities(data):
         raise SetupError(
-            f"{server} sent rows that are no probabilities ({data[0]}), most likely the model's logits; leave "
+            f"{server.name} sent rows that are no probabilities ({data[0]}), most likely the model's logits; leave "
             "use_activation (softmax, in older versions) in --pooler-config true"
         )
     if tokens == len(data) != steps:
-        raise SetupError(f"{server} sent a row for each of {tokens} tokens, not for {steps} step tags; {_SERVE}")
+        raise SetupError(
+            f"{server.name} sent a row for each of {tokens} tokens, not for {steps} step tags; {server.served.options}"
+        )
     return data
 
 

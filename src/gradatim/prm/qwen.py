@@ -1,27 +1,25 @@
-"""The format of Qwen2.5-Math-PRM: the text it reads, what it cannot read, and how its output becomes scores.
+"""Qwen2.5-Math-PRM: a chat whose assistant's turn is the steps, each followed by `<extra_0>`.
 
-From the model card of Qwen2.5-Math-PRM-7B (and -72B, and Qwen2.5-Math-7B-PRM800K, which are read the same way): a chat
-whose assistant's turn is the steps, each followed by `<extra_0>`; a step's score is the probability of the second of
-two labels at its `<extra_0>`. Both backends, `local` and `pooling`, take their text from here and give their
-probabilities back through here, so that they differ in nothing but where the model runs.
+From the model card of Qwen2.5-Math-PRM-7B (and -72B, and Qwen2.5-Math-7B-PRM800K, which are read the same way): a
+step's score is the probability of the second of two labels at its `<extra_0>`.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from gradatim.prm.steps import SPLIT_RULE, split_steps
-from gradatim.types import Boundary, Fault, StepScores
+from gradatim.errors import SetupError
+from gradatim.prm.family import Architecture, Encoded, Family, Served
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    from gradatim.prm import Solution
+    from gradatim.prm.family import Prepared
 
-FORMAT = "qwen2.5-math-prm-1"
 SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
 STEP_TAG = "<extra_0>"
 TURN_TOKENS = ("<|im_start|>", "<|im_end|>")
@@ -32,66 +30,83 @@ _CONTROL = re.compile(
 )
 """What a Qwen2.5 tokenizer reads as a control token. Named one by one: `<|x|>` is mathematics, not a token."""
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SERVE = (
+    """serve it with --runner pooling --pooler-config '{"tok_pooling_type": "STEP", "step_tag_id": N}', where N is """
+    f"the id of {STEP_TAG} in its tokenizer (151651 for the published Qwen2.5-Math-PRM)"
+)
+
+
+def chat_text(system: str | None, prompt: str, steps: Sequence[str]) -> str:
+    """Return the chat as the model's own template writes it: steps stripped, a tag after each, the last included."""
+    answer = "".join(step.strip() + STEP_TAG for step in steps)
+    turns = (("system", system), ("user", prompt), ("assistant", answer))
+    return "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns if content is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A solution as the model reads it."""
+class QwenEncoder:
+    """Token ids of a chat, and a head of two labels."""
 
-    key: int
-    steps: tuple[str, ...]
-    text: str
-    """The whole chat; it holds as many step tags as there are steps."""
+    tokenizer: Any
+    tag: int
+    control: frozenset[int]
+    """Ids of all control tokens, the tag's among them."""
+    turns: int
 
+    def encode(self, prepared: Prepared) -> Encoded | str:
+        """Tokenise the chat as one text."""
+        ids = self.tokenizer.encode(prepared.text, add_special_tokens=False).ids
+        # Each turn opens and closes; anything beyond that and the tags came out of the question or the answer.
+        if sum(number in self.control for number in ids) != 2 * self.turns + len(prepared.steps):
+            return "contains_step_tag"
+        at = [place for place, number in enumerate(ids) if number == self.tag]
+        return Encoded(key=prepared.key, steps=prepared.steps, ids=ids, at=at)
 
-def version_of(*parts: str) -> str:
-    """Return a PRM's version: this format, the rule that splits steps, and what the backend adds."""
-    return ";".join((FORMAT, SPLIT_RULE, *parts))
-
-
-def chat_text(prompt: str, steps: Sequence[str]) -> str:
-    """Return the chat as the model's own template writes it: steps stripped, a tag after each, the last included."""
-    answer = "".join(step.strip() + STEP_TAG for step in steps)
-    turns = (("system", SYSTEM), ("user", prompt), ("assistant", answer))
-    return "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns)
-
-
-def prepare(solution: Solution) -> Prepared | StepScores:
-    """Return what the model is to read, or step scores with the reason why it cannot read this solution.
-
-    `no_steps`: the answer is blank. `contains_step_tag`: the question or the answer holds the tag, or another control
-    token of the chat, and would be read as more steps or more turns than there are. `bad_unicode`: it holds half of a
-    surrogate pair, which no tokenizer takes.
-    """
-    steps = split_steps(solution.answer)
-    if not steps:
-        return refusal(steps, "no_steps")
-    for text in (solution.prompt, solution.answer):
-        if "<" in text and _CONTROL.search(text):
-            return refusal(steps, "contains_step_tag")
-        if not text.isascii() and _SURROGATE.search(text):
-            return refusal(steps, "bad_unicode")
-    return Prepared(key=solution.key, steps=steps, text=chat_text(solution.prompt, steps))
+    def probabilities(self, model: Any, hidden: Any) -> Any:
+        """P(label 1)."""
+        return model.score(hidden).float().softmax(dim=-1)[:, 1]
 
 
-def refusal(steps: tuple[str, ...], reason: str) -> StepScores:
-    """Return that these steps have no scores, and why."""
-    return StepScores(steps=steps, scores=(), reason=reason)
+def forbidden(text: str) -> bool:
+    """Find control tokens."""
+    return "<" in text and _CONTROL.search(text) is not None
 
 
-def scored(steps: tuple[str, ...], probabilities: Sequence[float]) -> StepScores | Fault:
-    """Return the steps with their scores, or a fault: `wrong_count`, `not_finite`. One score per step or none.
+def encoder(tokenizer: Any, file: Path, *, turns: int = 3) -> QwenEncoder:
+    """Take the control tokens' ids from the tokenizer; `turns` is how many turns the chat has."""
+    added = tokenizer.get_added_tokens_decoder()
+    named = (STEP_TAG, *TURN_TOKENS)
+    for token in named:
+        if token not in {one.content for one in added.values()}:
+            raise SetupError(f"{file}: {token} is no token of its own here; give the tokenizer that came with the PRM")
+    control = frozenset(number for number, token in added.items() if token.special or token.content in named)
+    return QwenEncoder(tokenizer=tokenizer, tag=tokenizer.token_to_id(STEP_TAG), control=control, turns=turns)
 
-    A score of exactly 0.0 or 1.0 is a score: in float32 a sure model's probability underflows.
-    """
-    if len(probabilities) != len(steps):
-        return Fault(
-            boundary=Boundary.PRM,
-            reason="wrong_count",
-            message=f"the PRM gave {len(probabilities)} scores for {len(steps)} steps",
-        )
-    if not all(math.isfinite(value) for value in probabilities):
-        return Fault(boundary=Boundary.PRM, reason="not_finite", message="the PRM gave a score that is not a number")
-    # A softmax in half precision may end a rounding step above 1.
-    return StepScores(steps=steps, scores=tuple(min(1.0, max(0.0, float(value))) for value in probabilities))
+
+def head(config: Any) -> Mapping[str, Any]:
+    """Two layers, two labels."""
+    from torch import nn  # noqa: PLC0415 - optional, and seconds to import
+
+    width = config.hidden_size
+    return {"score": nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2))}
+
+
+QWEN = Family(
+    kind="qwen",
+    format="qwen2.5-math-prm-1",
+    context=4096,
+    licence="Qwen2.5-Math-PRM-7B: Apache-2.0; -72B: Qwen licence",
+    architecture=Architecture(
+        names=("Qwen2ForProcessRewardModel",),
+        model_types=("qwen2",),
+        head="score.",
+        # The published checkpoint has it: its four shards are 15.25 GB, 1.09 GB more than the backbone and the head.
+        unused=("lm_head.weight",),
+        called="a Qwen2.5-Math-PRM",
+    ),
+    served=Served(tag=STEP_TAG, options=_SERVE, special=False),
+    forbidden=forbidden,
+    text=partial(chat_text, SYSTEM),
+    encoder=encoder,
+    head=head,
+)

@@ -5,31 +5,86 @@ lines, and leave whole what a blank line does not end: fenced code and displayed
 line is split on its lines, which is how GSM8K's solutions are written. Nothing is cut away: the steps join to the
 answer.
 
-Left out: merging of short steps and splitting at words like "Wait", which long reasoning traces need and answers do
-not.
+Left out: merging of short steps and splitting at words like "Wait", which long reasoning needs and answers do not;
+`prm.thoughts` does both, and shares the reading of a text with this.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from itertools import chain, pairwise
+from operator import methodcaller
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 SPLIT_RULE = "blank-lines-1"
 """Names what `split_steps` does; it is part of every PRM's version, so a change of rule is a change of name."""
 
 # Possessive repeats: white space is looked at once, however much of it there is.
-_BLANK_LINE = re.compile(r"\n[^\S\n]*+\n\s*+")
-_LINE_END = re.compile(r"\n\s*+")
-
-_MARKS = ("$$", "\\[", "\\begin{", "```", "~~~")
-"""None of these in an answer, and there is nothing to protect: the usual case, found out at the speed of memory."""
-
-_FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})([^\n]*)$", re.MULTILINE)
+_BLANK_LINE = r"\n[^\S\n]*+\n\s*+"
+_LINE_END = r"\n\s*+"
 # A doubled backslash is taken as one mark, so that `\\[2pt]`, a line break in a matrix, opens no display; so is `\$`.
-_DISPLAY = re.compile(r"\$\$|\\(?:[\\$\[\]]|(?:begin|end)\{([A-Za-z]+\*?)\})")
+_DISPLAY = r"\$\$|\\(?:[\\$\[\]]|(?:begin|end)\{[A-Za-z]+\*?\})"
+_OPENING = re.compile(r"\\(?:\[|begin\{)")
+_NO_MARKS = ("\\\\", "\\$")
+_KINDS = {"$$": ("$$", False), "\\[": ("[", True), "\\]": ("[", False)}
+"""The kind of display that a mark belongs to, and whether it opens one; `$$` closes the one that it opened."""
+# One pattern for each letter: what begins with a letter of its own is found at the speed of memory.
+_RUNS = {"`": re.compile("```+"), "~": re.compile("~~~+")}
+_start = methodcaller("start")
 
 Span = tuple[int, int]
+
+
+class Patterns:
+    """What is looked for in a text: where it may be cut, and what stays whole."""
+
+    def __init__(self, turn: str = "") -> None:
+        """`turn`: a pattern of words before which a text may be cut too; each of its choices begins with a letter."""
+        separators, more = (_BLANK_LINE, _LINE_END), f"|{turn}" if turn else ""
+        self.plain = tuple(re.compile(f"{separator}{more}") for separator in separators)
+        self.marked = tuple(re.compile(f"{separator}|{_DISPLAY}{more}") for separator in separators)
+
+
+class Places:
+    """Where a text may be cut, outside of fenced code and displayed mathematics; every list in order."""
+
+    def __init__(self, text: str, fences: Sequence[Span], pattern: re.Pattern[str]) -> None:
+        self.cuts: list[int] = []
+        """Where separators end."""
+        self.turns: list[int] = []
+        """Where the words of `Patterns` begin."""
+        self.opens = {fence[0] for fence in fences}
+        """Where what stays whole begins."""
+        waiting: dict[str, list[int]] = {}
+        for gap in _gaps(text, fences):
+            # One loop for all, without a call in it: this is where a text of mathematics spends its time.
+            for match in pattern.finditer(text, *gap):
+                place, end = match.span()
+                first = text[place]
+                if first == "\n":
+                    self.cuts.append(end)
+                elif first not in {"\\", "$"}:
+                    self.turns.append(place)
+                elif (mark := text[place:end]) not in _NO_MARKS:
+                    kind, opens = _KINDS.get(mark) or (mark[mark.index("{") :], mark[1] == "b")
+                    opened = waiting.get(kind)
+                    if opens or (kind == "$$" and not opened):
+                        waiting.setdefault(kind, []).append(place)
+                    elif opened:
+                        self._closed(opened.pop())
+
+    def _closed(self, start: int) -> None:
+        """Keep whole what is displayed from `start` to here. What is opened and never closed is not."""
+        self.opens.add(start)
+        for places in (self.cuts, self.turns):
+            while places and places[-1] > start:
+                places.pop()
+
+
+_PATTERNS = Patterns()
 
 
 def split_steps(answer: str) -> tuple[str, ...]:
@@ -40,76 +95,59 @@ def split_steps(answer: str) -> tuple[str, ...]:
     `\begin{x}..\end{x}` do not split. What is opened and never closed protects nothing, so a stray `$$` or fence
     cannot make the rest of an answer one step. Takes time linear in the answer's length.
     """
-    start = len(answer) - len(answer.lstrip())
-    end = len(answer.rstrip())
-    if start >= end:
-        return ()
-    protected = _protected(answer) if any(mark in answer for mark in _MARKS) else []
-    cuts = _cuts(_BLANK_LINE, answer, (start, end), protected)
-    if not cuts:
+    return pieces(answer, places_of(answer, _PATTERNS).cuts)
+
+
+def places_of(text: str, patterns: Patterns) -> Places:
+    """Return where a text may be cut: after its blank lines; where there is none to cut at, after its lines."""
+    fences = _fences(text) if "`" in text or "~" in text else []
+    by_blank_lines, by_lines = patterns.marked if "$$" in text or _OPENING.search(text) else patterns.plain
+    found = Places(text, fences, by_blank_lines)
+    if not found.cuts:
+        found = Places(text, fences, by_lines)
         # A display or fence stays with the line that leads to it, as it does where blank lines split.
-        opens = {span[0] for span in protected}
-        cuts = [cut for cut in _cuts(_LINE_END, answer, (start, end), protected) if cut not in opens]
-    return tuple(answer[a:b] for a, b in pairwise((0, *cuts, len(answer))))
+        found.cuts = [cut for cut in found.cuts if cut not in found.opens]
+    return found
 
 
-def _cuts(separator: re.Pattern[str], text: str, within: Span, protected: list[Span]) -> list[int]:
-    """Return where the separators outside the protected spans end."""
-    found = separator.finditer(text, *within)
-    if not protected:
-        return [match.end() for match in found]
-    starts = [span[0] for span in protected]
-    cuts = []
-    for match in found:
-        before = bisect_right(starts, match.start()) - 1
-        if before < 0 or protected[before][1] <= match.start():
-            cuts.append(match.end())
-    return cuts
+def pieces(text: str, cuts: Sequence[int]) -> tuple[str, ...]:
+    """Return what a text is cut into at these places; nothing where it is blank."""
+    if not text or text.isspace():
+        return ()
+    return tuple([text[a:b] for a, b in pairwise((0, *cuts, len(text)))])
 
 
-def _protected(text: str) -> list[Span]:
-    """Return the spans that stay whole: sorted, apart from one another, each beginning where its content does."""
-    fences = _fences(text)
-    merged: list[Span] = []
-    for span in sorted(chain(fences, _displays(text, fences))):
-        if merged and span[0] < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], span[1]))
-        else:
-            merged.append(span)
-    return merged
+def _gaps(text: str, fences: Sequence[Span]) -> Iterator[Span]:
+    """Give the spans between the fences, without the white space at the text's ends."""
+    start = len(text) - len(text.lstrip())
+    for fence in fences:
+        yield start, fence[0]
+        start = fence[1]
+    yield start, len(text.rstrip())
 
 
 def _fences(text: str) -> list[Span]:
     """Return the spans of fenced code that is closed, by CommonMark's rule for which line closes a fence."""
-    if "```" not in text and "~~~" not in text:
-        return []
+    runs = sorted(chain(*(runs.finditer(text) for letter, runs in _RUNS.items() if letter in text)), key=_start)
     spans = []
     opened: re.Match[str] | None = None
-    for match in _FENCE.finditer(text):
+    for run in runs:
+        if not _begins_line(text, run.start()):
+            continue
+        end = text.find("\n", run.end())
+        end = len(text) if end < 0 else end
+        rest = text[run.end() : end]
         if opened is None:
             # ```x``` on one line is code within a sentence.
-            opened = None if match[1][0] == "`" and "`" in match[2] else match
-        elif match[1].startswith(opened[1]) and not match[2].strip():
-            spans.append((opened.start(1), match.end()))
+            opened = None if run[0][0] == "`" and "`" in rest else run
+        elif run[0].startswith(opened[0]) and not rest.strip():
+            spans.append((opened.start(), end))
             opened = None
     return spans
 
 
-def _displays(text: str, fences: list[Span]) -> list[Span]:
-    """Return the spans of displayed mathematics that is closed, outside of fences; they may lie in one another."""
-    spans = []
-    starts = [span[0] for span in fences]
-    opened: dict[str, list[int]] = {}
-    for match in _DISPLAY.finditer(text):
-        mark = match[0]
-        before = bisect_right(starts, match.start()) - 1
-        if mark in ("\\\\", "\\$") or (before >= 0 and match.start() < fences[before][1]):
-            continue
-        kind = match[1] or ("$$" if mark == "$$" else "[")
-        waiting = opened.setdefault(kind, [])
-        closes = bool(waiting) if mark == "$$" else mark.startswith(("\\]", "\\end"))
-        if not closes:
-            waiting.append(match.start())
-        elif waiting:
-            spans.append((waiting.pop(), match.end()))
-    return spans
+def _begins_line(text: str, place: int) -> bool:
+    """Tell whether nothing but up to three blanks or tabs stands before this place in its line."""
+    lead = text[max(0, place - 4) : place]
+    line = lead.rfind("\n") + 1
+    return (line > 0 or place < 4) and not lead[line:].strip(" \t")

@@ -71,6 +71,8 @@ class CalibrateResult:
     unscored: dict[str, int]
     """Attempts that the PRM could not score, and faults, per reason."""
     faults: dict[str, int]
+    notes: tuple[str, ...] = ()
+    """What became of the PRM's server, where it was started for this and died."""
 
 
 def calibrate(

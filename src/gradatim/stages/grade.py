@@ -68,6 +68,8 @@ class GradeResult:
     """The faults among them: these are tried again by the next run."""
     warning: str = ""
     """What makes these levels less than they seem."""
+    notes: tuple[str, ...] = ()
+    """What became of the PRM's server, where it was started for this and died."""
 
 
 def grade(

@@ -106,7 +106,16 @@ def teach(
     setting = attempts.ensure_setting(library, Role.TEACHER, model.name, attempts.sampling_text(sampling))
     desk = Desk(library, draw, setting, sampling, settings, curate or CurateSettings())
     judge_ = _Judge(library, desk, verify)
-    asking = Asking(library, model, setting, stage="teach", price=price, committed=judge_.put, tries=settings.tries)
+    asking = Asking(
+        library,
+        model,
+        setting,
+        stage="teach",
+        price=price,
+        committed=judge_.put,
+        level_of=desk.level_of,
+        tries=settings.tries,
+    )
     stopped, asked = "", 0
 
     def tick(now: EngineStats) -> Tick:

@@ -1,23 +1,28 @@
 """What `attempt` and `teach` share: an engine whose answers are durable before anything reads them.
 
-Order of events for one answer: the reply arrives, it is put into the journal, the journal commits it (at most about
-20 ms later), and only then does anything read it. A process killed at any moment loses no more than that.
+Order of events for one answer: where money or tokens are limited or priced, its worst case is committed; the request is
+sent; the reply arrives, it is put into the journal, the journal commits it with what it cost (at most about 20 ms
+later), and only then does anything read it. A process killed at any moment loses no more than that.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gradatim.library.attempts import NewAttempt, NewFault, check_weights, write
+from gradatim.library.attempts import NewAttempt, NewFault, check_weights
 from gradatim.library.journal import Journal
+from gradatim.library.ledger import ensure_account
+from gradatim.models.budget import Budget
 from gradatim.models.engine import Engine
 from gradatim.models.needs import Needs
 from gradatim.models.pace import EngineSettings
 from gradatim.progress import Tick, Ticker
 from gradatim.types import Request
-from gradatim.work import probing
+from gradatim.work import books, probing
+from gradatim.work.books import Books, Item, Paid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
     from gradatim.library.attempts import Setting
     from gradatim.library.store import Library
     from gradatim.models import Model
-    from gradatim.models.budget import Budget, Price
+    from gradatim.models.budget import Price
     from gradatim.models.engine import Feed
     from gradatim.models.pace import EngineStats
     from gradatim.progress import Progress
@@ -60,18 +65,34 @@ class Asking:
         stage: str,
         price: Price | None,
         committed: Callable[[Sequence[NewAttempt | NewFault]], None] | None = None,
+        level_of: Callable[[int], int | None] = lambda _: None,
         samples: int = 1,
         tries: int = 1,
     ) -> None:
-        """`samples` answers to a question must be able to differ; `tries` is how often one is asked at most."""
+        """Args beside the obvious.
+
+        Args:
+            library: where answers go.
+            model: who is asked.
+            setting: under which answers are kept.
+            stage: whose work it is.
+            price: what the model costs.
+            committed: gets answers and faults once they are durable.
+            level_of: a question's level, for the ledger.
+            samples: answers to a question that must be able to differ.
+            tries: how often a question is asked at most.
+        """
         self._library = library
         self._model = model
         self._setting = setting
         self._stage = stage
         self._price = price
         self._committed = committed
+        self._level_of = level_of
         self._samples = samples
         self._tries = tries
+        self._books: Books | None = None
+        self._account: int | None = None
         self.cost = 0.0
         self.faults: dict[str, int] = {}
 
@@ -90,7 +111,20 @@ class Asking:
         """
         if fingerprint := getattr(self._model, "fingerprint", ""):
             check_weights(self._library, self._model.name, fingerprint)
-        journal: Journal[NewAttempt | NewFault] = Journal(self._library, write, self._committed)
+        if budget is None:
+            budget = None if self._price is None else Budget(price=self._price)
+        else:
+            budget.know(self._price)
+        kept = budget is not None and budget.counts
+        journal: Journal[Item] = Journal(
+            self._library,
+            books.write,
+            self._durable,
+            failed=books.not_committed,
+            gather=books.GATHER if kept else None,
+        )
+        if budget is not None and kept:
+            self._books = self._opened(journal, priced=budget.price is not None)
         guarded = _Guarded(feed, journal)
         engine = Engine(
             self._model,
@@ -99,9 +133,10 @@ class Asking:
             on_fault=lambda request, fault: journal.put(self._fault(request, fault)),
             settings=settings,
             budget=budget,
+            books=self._books,
         )
         self.engine = engine
-        with Ticker(lambda: progress(self._stage, watch(engine.stats))):
+        with Ticker(lambda: progress(self._stage, self._told(watch(engine.stats)))):
             try:
                 if (first := guarded.peek()) is not None:
                     self._probe(first, settings, budget)
@@ -109,6 +144,11 @@ class Asking:
             finally:
                 journal.close()
         return engine.stats
+
+    def _told(self, tick: Tick) -> Tick:
+        """Return the tick with what keeps answers waiting, where something does: a server that is being started."""
+        state = getattr(self._model, "state", "")
+        return replace(tick, note=state) if state else tick
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -127,15 +167,34 @@ class Asking:
             limited=budget is not None and budget.limited,
         )
         at_once = (settings or EngineSettings()).concurrency
-        probing.ensure(self._model, needs, at_once=at_once, budget=budget)
+        purse = None if self._account is None else probing.Purse(library=self._library, account=self._account)
+        probing.ensure(self._model, needs, at_once=at_once, budget=budget, purse=purse)
 
-    def _attempt(self, request: Request, reply: Reply) -> NewAttempt:
+    def _opened(self, journal: Journal[Item], *, priced: bool) -> Books:
+        """Return the books of this run: what it spends on the model, under its setting."""
+        setting = self._setting
+
+        def about(request: Request) -> tuple[int, int | None]:
+            question, _ = question_and_sample(request.key)
+            return question, self._level_of(question)
+
+        self._account = ensure_account(self._library, self._stage, setting.role, setting.model, setting.pk)
+        return Books(journal.put, self._account, priced=priced, about=about)
+
+    def _durable(self, batch: Sequence[Item]) -> None:
+        """Let requests go whose reservations are durable; hand on the answers and faults."""
+        results = books.committed(batch)
+        if self._committed is not None and results:
+            self._committed(results)
+
+    def _attempt(self, request: Request, reply: Reply) -> NewAttempt | Paid:
         question, sample = question_and_sample(request.key)
         cost = None if self._price is None else self._price.cost(reply.usage)
         self.cost += cost or 0.0
-        return NewAttempt(
+        made = NewAttempt(
             setting=self._setting.pk, question=question, sample=sample, reply=reply, cost=cost, made_at=time.time()
         )
+        return made if self._books is None else self._books.paid(request, made)
 
     def _fault(self, request: Request, fault: Fault) -> NewFault:
         question, sample = question_and_sample(request.key)
@@ -146,7 +205,7 @@ class Asking:
 class _Guarded:
     """A feed that ends when the journal fails: a feed that waits for commits would wait for ever."""
 
-    def __init__(self, feed: Feed, journal: Journal[NewAttempt | NewFault]) -> None:
+    def __init__(self, feed: Feed, journal: Journal[Item]) -> None:
         self._first: Request | None = None
         self._feed = feed
         self._journal = journal

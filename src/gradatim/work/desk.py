@@ -134,6 +134,10 @@ class Desk:
         """Answers of one level that could not be judged."""
         return self._levels[level].held if level in self._levels else 0
 
+    def level_of(self, question: int) -> int | None:
+        """Return the level at which a question was drawn."""
+        return self._level_of.get(question)
+
     def question(self, key: int) -> Question:
         """Return a question that is being asked."""
         return self._out[key]

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradatim.errors import SetupError
 from gradatim.models.budget import Budget, Price
 from gradatim.models.endpoint import Endpoint
+from gradatim.models.folder import read_folder
 from gradatim.models.local import CONCURRENCY, LocalModel
 from gradatim.models.pace import EngineSettings
-from gradatim.prm.local import QwenLocalPRM
-from gradatim.prm.pooling import QwenPoolingPRM
+from gradatim.models.transformers_serve import Suited
+from gradatim.prm.local import LocalPRM
+from gradatim.prm.pooling import PoolingPRM
+from gradatim.prm.qwen import STEP_TAG
+from gradatim.serving.commands import Engines
+from gradatim.serving.server import Server, Serving
 from gradatim.tiny import places
+from gradatim.work.served import ServedModel, ServedPRM
 
 if TYPE_CHECKING:
-    from gradatim.config import BudgetSettings, ModelSettings, PrmSettings
+    from gradatim.config import BudgetSettings, Config, ModelSettings, PrmSettings
     from gradatim.prm import PRM
 
 
-def open_model(settings: ModelSettings) -> Endpoint | LocalModel:
-    """Return the model that is configured; nothing is asked or loaded yet.
+def open_model(settings: ModelSettings, *, log: Path | None = None) -> Endpoint | LocalModel | ServedModel:
+    """Return the model that is configured; nothing is asked, loaded or started yet.
 
-    Raises `SetupError` where its key is not set or its folder holds no model, `UsageError` for a bad URL.
+    `log` is where the log of a server that is started here goes (`server_log`). Raises `SetupError` where its key is
+    not set or its folder holds no model, `UsageError` for a bad URL.
     """
+    if settings.serve is not None:
+        return _served(settings, log)
     if settings.kind == "local":
         return LocalModel(
             name=settings.model,
@@ -30,16 +42,73 @@ def open_model(settings: ModelSettings) -> Endpoint | LocalModel:
             batch=concurrency_of(settings),
             threads=settings.threads,
         )
+    return _endpoint(settings, _url(settings.base_url or ""), settings.served_as)
+
+
+def _endpoint(settings: ModelSettings, base_url: str, served_as: str | None) -> Endpoint:
     return Endpoint(
         name=settings.model,
-        base_url=_url(settings.base_url or ""),
+        base_url=base_url,
         api_key_env=settings.api_key_env,
-        model=settings.served_as,
+        model=served_as,
         stream=settings.stream,
         idle_timeout=settings.idle_timeout,
         # The tiny teacher is a part of Gradatim: there is nothing to find out.
         probe=settings.probe and not places.is_tiny(settings.base_url or ""),
     )
+
+
+def server_log(config: Config, name: str) -> Path:
+    """Return where the log of a model's server is kept: beside the library."""
+    return Path(config.library).parent / "servers" / f"{name}.log"
+
+
+def _served(settings: ModelSettings, log: Path | None) -> ServedModel:
+    """Return the model whose server is started here."""
+    path = settings.path or settings.model
+    engines = _engines(settings, path)
+    return ServedModel(
+        name=settings.model,
+        server=_server(settings, engines, log),
+        make=lambda base_url: _endpoint(settings, base_url, engines.model),
+        suited=Suited(path) if settings.serve == "transformers" else None,
+        fingerprint=_fingerprint(path),
+    )
+
+
+def _engines(settings: ModelSettings | PrmSettings, path: str, extra: tuple[str, ...] = ()) -> Engines:
+    """Return what is served, and by what. Raises `SetupError` for a folder that is not there."""
+    if not Path(path).is_dir() and (path.count("/") != 1 or path.startswith(("/", ".", "~"))):
+        raise SetupError(f"{path}: no such folder; give the folder of the model that is to be served, or its hub id")
+    return Engines(
+        engine=settings.serve or "vllm",
+        path=path,
+        name=settings.model,
+        program=settings.serve_command,
+        extra=(*extra, *settings.serve_args),
+    )
+
+
+def _server(settings: ModelSettings | PrmSettings, engines: Engines, log: Path | None) -> Server:
+    engines.command(0)  # so that an engine that is not there is found out before any work
+    return Server(
+        Serving(
+            name=settings.model,
+            command=engines.command,
+            log=log or Path("servers", settings.model.replace("/", "--") + ".log"),
+            model=engines.name if engines.engine == "vllm" else "",
+            timeout=settings.start_timeout,
+            restarts=settings.serve_restarts,
+        )
+    )
+
+
+def _fingerprint(path: str) -> str:
+    """Return the fingerprint of the weights in a folder; empty for what is not a folder as transformers writes it."""
+    try:
+        return read_folder(Path(path)).fingerprint
+    except SetupError:
+        return ""
 
 
 def _url(base_url: str) -> str:
@@ -56,6 +125,8 @@ def concurrency_of(settings: ModelSettings) -> int:
     """Return how many requests may be under way at once."""
     if settings.concurrency is not None:
         return settings.concurrency
+    if settings.serve == "transformers":
+        return 1  # it writes one answer after the other, and a seed is the whole process's
     return CONCURRENCY if settings.kind == "local" else EngineSettings().concurrency
 
 
@@ -75,15 +146,35 @@ def open_budget(limits: BudgetSettings, price: Price | None, *, tokens: int, mon
     )
 
 
-def open_prm(settings: PrmSettings) -> PRM:
+def open_prm(settings: PrmSettings, *, log: Path | None = None) -> PRM:
     """Return the PRM that is configured. Raises `SetupError` where it cannot be loaded."""
     if settings.backend == "local":
-        return QwenLocalPRM(path=settings.model, device=settings.device, context=settings.context)
-    return QwenPoolingPRM(
+        return LocalPRM(path=settings.model, kind=settings.kind, device=settings.device, context=settings.context)
+    if settings.serve is not None:
+        path = settings.path or settings.model
+        engines = _engines(settings, path, _pooling(Path(path)))
+        return ServedPRM(_server(settings, engines, log), lambda base_url: _pooling_prm(settings, base_url))
+    return _pooling_prm(settings, settings.base_url or "")
+
+
+def _pooling_prm(settings: PrmSettings, base_url: str) -> PoolingPRM:
+    return PoolingPRM(
         model=settings.model,
-        base_url=settings.base_url or "",
+        kind=settings.kind,
+        base_url=base_url,
         api_key_env=settings.api_key_env,
         concurrency=settings.concurrency,
         idle_timeout=settings.idle_timeout,
-        context=settings.context or 4096,
+        context=settings.context,
     )
+
+
+def _pooling(folder: Path) -> tuple[str, ...]:
+    """Return how vLLM serves a PRM: with the id of its step tag, from the folder's tokenizer where there is one."""
+    tag = 151651  # as in the published Qwen2.5-Math-PRM
+    try:
+        added = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
+        tag = next((one["id"] for one in added if one["content"] == STEP_TAG), tag)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # an id of the hub; or a folder that vLLM itself will refuse
+    return "--runner", "pooling", "--pooler-config", json.dumps({"pooling_type": "STEP", "step_tag_id": tag})

@@ -1,0 +1,168 @@
+"""Models and PRMs whose server Gradatim runs: it is started when the first answer is wanted, and ended with the work.
+
+A server that dies costs time and nothing else. What was under way when it died is asked again, and that is no try; what
+waits meanwhile waits. A request that only looks as if the server had died (it answers `/health`) fails as it would
+with any other server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gradatim.errors import SetupError
+from gradatim.models.faults import Overloaded, Retry
+from gradatim.types import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from gradatim.models.endpoint import Endpoint
+    from gradatim.prm import PRM, Solution
+    from gradatim.serving.server import Place, Server
+    from gradatim.types import Reply, Request, StepScores
+
+_NOWHERE = "http://127.0.0.1:9"
+"""For a PRM that is to say its name and version: nothing is sent there."""
+
+
+class ServedModel:
+    """A model on a server of our own. A `Model`."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        server: Server,
+        make: Callable[[str], Endpoint],
+        suited: Callable[[Request], Request] | None = None,
+        fingerprint: str = "",
+    ) -> None:
+        """Nothing is started. `make` makes the endpoint for a base URL.
+
+        `suited` puts a request as the engine wants it, once the server is there; `fingerprint` is that of the weights,
+        where they are in a folder.
+        """
+        self.name = name
+        self.fingerprint = fingerprint
+        self.notes: list[str] = []
+        """What was found out about the server and concerns the user, each once, oldest first."""
+        self._server = server
+        self._make = make
+        self._suited = suited
+        self._endpoint: Endpoint | None = None
+        self._place: Place | None = None
+        self._waiting: asyncio.Task[Place] | None = None
+
+    @property
+    def state(self) -> str:
+        """What keeps answers waiting; empty when nothing does."""
+        if self._server.here is not None:
+            return ""
+        return "starting its server again" if self._server.died else "starting its server"
+
+    async def ask(self, request: Request) -> Reply:
+        """Try once to get an answer, from a server that is there for as long as that takes.
+
+        Raises what `Endpoint.ask` does, and `SetupError` where the server cannot be started or keeps dying.
+        """
+        while True:
+            place, endpoint = await self._up()
+            try:
+                reply = await endpoint.ask(self._suited(request) if self._suited else request)
+            except (Retry, Overloaded) as fault:
+                if isinstance(fault, Overloaded) and fault.fault.reason != "http_503":
+                    raise
+                if not await asyncio.to_thread(self._server.gone, place):
+                    raise
+            else:
+                return replace(reply, server_model=f"{self.name}@{self.fingerprint}") if self.fingerprint else reply
+
+    async def close(self) -> None:
+        """End the connections and the server. A later `ask` starts it again."""
+        self._server.interrupt()
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            await asyncio.gather(waiting, return_exceptions=True)
+        endpoint, self._endpoint, self._place = self._endpoint, None, None
+        if endpoint is not None:
+            await endpoint.close()
+        await asyncio.to_thread(self._server.stop)
+        for said in self._server.notes:
+            self.note(said)
+
+    def note(self, text: str) -> None:
+        """Note what concerns the user, once."""
+        said = text if text.startswith(f"{self.name}: ") else f"{self.name}: {text}"
+        if said not in self.notes:
+            self.notes.append(said)
+
+    async def _up(self) -> tuple[Place, Endpoint]:
+        """Wait until the server is there; one waits for all."""
+        place = self._server.here
+        if place is None:
+            if self._waiting is None or self._waiting.done():
+                self._waiting = asyncio.create_task(asyncio.to_thread(self._server.up))
+            place = await asyncio.shield(self._waiting)
+        if self._endpoint is None or place != self._place:
+            old, self._endpoint, self._place = self._endpoint, self._make(f"{place.url}/v1"), place
+            self._endpoint.notes = self.notes
+            if old is not None:
+                await old.close()
+        return place, self._endpoint
+
+
+class ServedPRM:
+    """A PRM on a server of our own. A `PRM`."""
+
+    def __init__(self, server: Server, make: Callable[[str], PRM]) -> None:
+        """Nothing is started. `make` makes the PRM for a server's URL; what it raises is raised here."""
+        self._server = server
+        self._make = make
+        unsent = make(_NOWHERE)
+        self.name = unsent.name
+        self.version = unsent.version
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What became of the server, where that concerns the user."""
+        return tuple(f"{self.name}: {said}" for said in self._server.notes)
+
+    def score(self, solutions: Iterable[Solution]) -> Iterator[tuple[int, StepScores | Fault]]:
+        """Give each solution's key with its scores or a fault, as the PRM does.
+
+        Raises what it raises, and `SetupError` where the server cannot be started or keeps dying.
+        """
+        pending: dict[int, Solution] = {}
+        coming = iter(solutions)
+
+        def feed() -> Iterator[Solution]:
+            yield from list(pending.values())
+            for solution in coming:
+                pending[solution.key] = solution
+                yield solution
+
+        while True:
+            place = self._server.up()
+            prm = self._make(place.url)
+            found = prm.score(feed())
+            try:
+                for key, result in found:
+                    if isinstance(result, Fault) and self._server.gone(place):
+                        break
+                    del pending[key]
+                    yield key, result
+                else:
+                    return
+            except SetupError:
+                if not self._server.gone(place):
+                    raise
+            finally:
+                # What still runs is asked again: it is pending.
+                getattr(found, "close", lambda: None)()
+                prm.close()
+
+    def close(self) -> None:
+        """End the server. A later `score` starts it again."""
+        self._server.stop()

@@ -1,0 +1,24 @@
+"""Tests against real engines: `make engines` runs them, in an environment with vLLM. Any other run leaves them out."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+if not os.environ.get("GRADATIM_ENGINES"):
+    collect_ignore_glob = ["test_*.py"]
+
+
+def pytest_collection_modifyitems(items):
+    """Mark every test of this folder, and give it the time that an engine takes to start."""
+    for item in items:
+        if "engines" in item.path.parts:
+            item.add_marker(pytest.mark.engines)
+            item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small():
+    """Keep engines small: one thread, one GiB, and no look at the hub."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}

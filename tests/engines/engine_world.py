@@ -1,0 +1,78 @@
+"""What tests against real engines start from: the engines' command lines, and answers asked for and compared."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from gradatim.config import ModelSettings
+from gradatim.models.engine import Engine
+from gradatim.types import Request, Sampling
+from gradatim.work.opening import engine_settings, open_model
+
+VLLM = (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
+VLLM_ARGS = ("--dtype", "float32", "--enforce-eager", "--max-num-seqs", "16")
+"""float32, so that scores and answers can be compared; without compiling, which takes longer than the tests."""
+TRANSFORMERS = (str(Path(sys.executable).with_name("transformers")), "serve")
+PROMPTS = [f"How many are {number} and {number * 7 % 13}?" for number in range(12)]
+
+
+def settings(engine: str, folder: Path, **more) -> ModelSettings:
+    """Return the settings of a model that is served by an engine, or run in this process."""
+    if engine == "local":
+        return ModelSettings(model="tiny/lm", kind="local", path=str(folder), device="cpu", threads=1)
+    program, extra = (VLLM, VLLM_ARGS) if engine == "vllm" else (TRANSFORMERS, ())
+    return ModelSettings(
+        model="tiny/lm", path=str(folder), serve=engine, serve_command=program, serve_args=extra, **more
+    )
+
+
+class Answers:
+    """Answers of one model, and the faults."""
+
+    def __init__(self, made: ModelSettings, log: Path) -> None:
+        self._settings = made
+        self._model = open_model(made, log=log)
+        self.notes = self._model.notes
+
+    def of(self, sampling: Sampling, *, samples: int = 1, seed: int = 0) -> dict[tuple[int, int], object]:
+        """Ask each prompt so often, each time with a seed of its own; return the replies by prompt and sample."""
+        replies, faults = {}, []
+        feed = _Feed(
+            [
+                Request(
+                    key=number * 100 + sample,
+                    messages=sampling.messages(prompt),
+                    sampling=sampling,
+                    seed=seed + number * 100 + sample,
+                )
+                for number, prompt in enumerate(PROMPTS)
+                for sample in range(samples)
+            ]
+        )
+        Engine(
+            self._model,
+            feed,
+            on_reply=lambda request, reply: replies.__setitem__(divmod(request.key, 100), reply),
+            on_fault=lambda _, fault: faults.append(fault),
+            settings=engine_settings(self._settings),
+        ).run()
+        assert faults == []
+        assert len(replies) == len(PROMPTS) * samples
+        return replies
+
+
+class _Feed:
+    def __init__(self, requests):
+        self._requests = list(reversed(requests))
+
+    def take(self):
+        return self._requests.pop() if self._requests else None
+
+    def open(self):
+        return bool(self._requests)
+
+
+def texts(replies) -> dict[tuple[int, int], str]:
+    """Return what was answered."""
+    return {key: reply.content for key, reply in sorted(replies.items())}
