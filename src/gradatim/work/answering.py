@@ -86,7 +86,8 @@ def answer(library: Library, model: Model, wanted: Wanted, means: Means) -> Atte
     in_all = questions.count_active(library, wanted.sets) * wanted.samples
     before = attempts.count_done(library, setting, wanted.sets, wanted.samples)
     price = means.price
-    asking = Asking(library, model, setting, stage=wanted.stage, price=price, samples=wanted.samples)
+    asking = Asking(library, model, setting, stage=wanted.stage, price=price)
+    asking.samples = wanted.samples
     feed = _Missing(library, setting, wanted)
 
     def tick(stats: EngineStats) -> Tick:

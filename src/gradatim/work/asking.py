@@ -66,22 +66,8 @@ class Asking:
         price: Price | None,
         committed: Callable[[Sequence[NewAttempt | NewFault]], None] | None = None,
         level_of: Callable[[int], int | None] = lambda _: None,
-        samples: int = 1,
-        tries: int = 1,
     ) -> None:
-        """Args beside the obvious.
-
-        Args:
-            library: where answers go.
-            model: who is asked.
-            setting: under which answers are kept.
-            stage: whose work it is.
-            price: what the model costs.
-            committed: gets answers and faults once they are durable.
-            level_of: a question's level, for the ledger.
-            samples: answers to a question that must be able to differ.
-            tries: how often a question is asked at most.
-        """
+        """`committed` gets answers and faults once they are durable; `level_of` a question's level, for the ledger."""
         self._library = library
         self._model = model
         self._setting = setting
@@ -89,8 +75,10 @@ class Asking:
         self._price = price
         self._committed = committed
         self._level_of = level_of
-        self._samples = samples
-        self._tries = tries
+        self.samples = 1
+        """Answers to a question that must be able to differ."""
+        self.tries = 1
+        """How often a question is asked at most."""
         self._books: Books | None = None
         self._account: int | None = None
         self.cost = 0.0
@@ -162,8 +150,8 @@ class Asking:
     def _probe(self, first: Request, settings: EngineSettings | None, budget: Budget | None) -> None:
         needs = Needs(
             sampling=first.sampling,
-            samples=self._samples,
-            tries=self._tries,
+            samples=self.samples,
+            tries=self.tries,
             limited=budget is not None and budget.limited,
         )
         at_once = (settings or EngineSettings()).concurrency
