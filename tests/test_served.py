@@ -104,6 +104,19 @@ def test_nothing_is_started_where_nothing_is_to_do(folder):
     assert [len(starts(folder / name)) for name in ("base", "prm")] == [1, 1]
 
 
+def test_a_stage_that_runs_set_after_set_starts_its_server_once(folder, word):
+    """`evaluate` of two sets asks the same server, which is ended after the second."""
+    write_pool(folder / "first.jsonl", 6, seed=1)
+    write_pool(folder / "second.jsonl", 6, seed=2)
+    write_settings(folder)
+    for name in ("first", "second"):
+        run(folder, "ingest", f"{name}.jsonl", "--eval", "--set", name)
+    run(folder, "evaluate", "--samples", "2")
+    assert rows(folder, "SELECT count(*) FROM attempt") == [(24,)]
+    assert len(starts(folder / "base")) == 1
+    assert left(word) == {}
+
+
 @pytest.mark.slow
 def test_servers_killed_in_mid_stage_cost_no_row(folder, tmp_path_factory, word):
     """A base model's and a PRM's server that are killed in mid-stage change no row, and are no fault."""

@@ -47,7 +47,7 @@ def make_prm(folder: Path, *, seed: int = 0, head_scale: float = 1.0, shards: in
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True)
-    vocabulary = _write_tokenizer(folder)
+    vocabulary = write_tokenizer(folder)
     config = _config(vocabulary)
     (folder / "config.json").write_text(json.dumps(config))
     tensors = _tensors(config, seed)
@@ -101,7 +101,8 @@ def reference_scores(folder: Path, prompt: str, steps) -> list[float]:
     return [labels[i, 1].item() for i, number in enumerate(ids) if number == tag]
 
 
-def _write_tokenizer(folder: Path) -> int:
+def write_tokenizer(folder: Path) -> int:
+    """Write a byte-level BPE tokenizer with Qwen's control tokens; return how many tokens it has."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())

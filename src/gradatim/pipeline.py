@@ -22,7 +22,15 @@ from gradatim.stages import sample as sample_stage
 from gradatim.stages import teach as teach_stage
 from gradatim.stages import verify as verify_stage
 from gradatim.types import Role, content_id
-from gradatim.work.opening import engine_settings, open_budget, open_model, open_prm, price_of, server_log
+from gradatim.work.opening import (
+    engine_settings,
+    open_budget,
+    open_model,
+    open_prm,
+    price_of,
+    reading_of,
+    server_log,
+)
 from gradatim.work.spending import spent
 
 if TYPE_CHECKING:
@@ -177,13 +185,14 @@ def do_teach(library: Library, config: Config, draw: str, progress: Progress = s
 
 
 def do_grade(
-    library: Library, config: Config, progress: Progress = silent, *, model: str | None = None
+    library: Library, config: Config, progress: Progress = silent, *, model: str | None = None, ask: bool = True
 ) -> list[grade_stage.GradeResult]:
-    """Grade with the configured rule and PRM, of the models that were attempted or of one."""
-    prm = None if config.prm is None else open_prm(config.prm, log=server_log(config, "prm"))
+    """Grade with the configured rule and PRM, of the models that were attempted or of one; `ask` no PRM where False."""
+    prm = None if config.prm is None or not ask else open_prm(config.prm, log=server_log(config, "prm"))
     try:
-        text = "answer" if config.prm is None else config.prm.text
-        results = grade_stage.grade(library, config.grade, prm=prm, text=text, model=model, progress=progress)
+        results = grade_stage.grade(
+            library, config.grade, prm=prm, model=model, progress=progress, **reading_of(config.prm)
+        )
         notes = tuple(getattr(prm, "notes", ()))
         return [replace(one, notes=notes if one is results[-1] else ()) for one in results]
     finally:
@@ -197,7 +206,9 @@ def do_calibrate(library: Library, config: Config, progress: Progress = silent) 
         raise UsageError("There is no [prm] to calibrate. Add one to gradatim.toml: docs/settings.md, [prm].")
     prm = open_prm(config.prm, log=server_log(config, "prm"))
     try:
-        result = calibrate_stage.calibrate(library, config.calibrate, prm=prm, text=config.prm.text, progress=progress)
+        result = calibrate_stage.calibrate(
+            library, config.calibrate, prm=prm, progress=progress, **reading_of(config.prm)
+        )
         return replace(result, notes=tuple(getattr(prm, "notes", ())))
     finally:
         prm.close()

@@ -71,12 +71,20 @@ def _check_names(config: Config, wrong: _Wrong) -> None:
 
 
 def _check_prm(prm: PrmSettings, wrong: _Wrong) -> None:
-    """Check that a PRM has what its backend needs."""
+    """Check that a PRM has what its backend and its family need."""
+    from gradatim.prm.families import family_of  # noqa: PLC0415 - few need it, and it takes time to load
+
+    try:
+        family = family_of(prm.kind, separator=prm.separator)
+    except UsageError as error:
+        raise wrong("prm", "separator", str(error).removeprefix("separator ")) from error
     _check_served("prm", prm, wrong)
     if prm.serve is not None and prm.backend != "pooling":
         raise wrong("prm", "serve", f'it belongs to a server, and backend = "{prm.backend}" runs in this process')
     if prm.path is not None and prm.serve is None:
         raise wrong("prm", "path", 'it belongs to serve = "vllm"; without it, model says all')
+    if prm.backend == "pooling" and family.served is None:
+        raise wrong("prm", "backend", f'kind = "{prm.kind}" is not what a vLLM server can score; set backend = "local"')
     if prm.backend == "pooling" and not prm.base_url and prm.serve is None:
         raise wrong(
             "prm", "base_url", 'backend = "pooling" needs it: "http://.../v1", where vLLM serves the PRM; or set serve'
@@ -94,7 +102,8 @@ def _check_served(table: str, settings: ModelSettings | PrmSettings, wrong: _Wro
         if getattr(settings, key, None) is not None:
             raise wrong(table, key, "it belongs to a server that runs already, and serve starts one")
     for key in ("serve_args", "serve_command"):
-        if any("\0" in word for word in getattr(settings, key)) or "" in settings.serve_command[:1]:
+        words = getattr(settings, key)
+        if any("\0" in word for word in words) or (key == "serve_command" and "" in words[:1]):
             raise wrong(table, key, "no command line can hold it")
 
 

@@ -81,10 +81,14 @@ class PrmSettings(Settings, frozen=True):
     """A folder (`local`) or the server's model name (`pooling`)."""
     text: Literal["answer", "thinking"] = "answer"
     """What is scored of an attempt. `thinking`: the reasoning, where a model puts its steps there, else the answer."""
-    kind: Literal["qwen"] = "qwen"
-    """The format: Qwen2.5-Math-PRM and its kin."""
+    kind: Literal["qwen", "reasonflux", "skywork", "math-shepherd", "token-classification"] = "qwen"
+    """The family: what the PRM reads and where its scores are. See docs/prm.md."""
     backend: Literal["local", "pooling"] = "pooling"
     """`pooling`: a vLLM server. `local`: transformers in this process, extra `[local]`."""
+    aggregation: Literal["mean", "min", "last", "product"] | None = None
+    """How the scores of an answer's steps become one; None is the family's way. A change of it calls no model."""
+    separator: str | None = None
+    """What ends a step, of `kind = "token-classification"` alone; None is a line end, as TRL's default."""
     base_url: str | None = None
     """The server's, with or without `/v1`; needed for `pooling`, unless `serve` is set."""
     path: str | None = None
@@ -102,7 +106,8 @@ class PrmSettings(Settings, frozen=True):
     api_key_env: str | None = None
     """The environment variable that holds the key."""
     context: int | None = None
-    """Tokens that the model reads: None is what the folder says, or 4096. A longer attempt is not scored."""
+    """Tokens that the model reads: None is what the folder says, or on a server the family's. A longer attempt is not
+    scored."""
     concurrency: int = 16
     """Requests in flight at most (`pooling`)."""
     idle_timeout: float = 300.0

@@ -1,4 +1,4 @@
-"""What a family of PRMs is: the text it reads, where its scores stand, what it refuses.
+"""What a family of PRMs is: what it reads, where its scores stand, what it refuses.
 
 A family says nothing of where its model runs: the backends, `local` and `pooling`, take what the model is to read from
 here and give its probabilities back through here, so that they differ in nothing but the place. One file a family
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from gradatim.method.aggregation import Aggregation
     from gradatim.prm import Solution
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -28,28 +29,28 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Architecture:
     """What the folder of a family's model holds."""
 
-    names: tuple[str, ...]
-    """One of these stands in `architectures` of config.json."""
-    model_types: tuple[str, ...]
-    """One of these is its `model_type`: which of transformers' own backbones reads the text."""
+    name: str
+    """What stands in `architectures` of config.json; `*` for any beginning."""
+    model_type: str
+    """Its `model_type`: which of transformers' own backbones reads the text; `*` for any."""
     head: str
     """How the names of the head's tensors begin: `score.`."""
     unused: tuple[str, ...]
     """Tensors that published checkpoints hold and nothing that scores reads."""
     called: str
     """The model in a sentence: `a Qwen2.5-Math-PRM`."""
+    also_read: tuple[str, ...] = ()
+    """Files besides config, tokenizer and weights that what the model reads hangs on; not all need be there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
     """How a vLLM server's `/pooling` is asked for a family's scores."""
 
-    tag: str
-    """The text of the token at which the server is to give a row."""
+    body: Callable[[str, Sequence[str]], dict[str, object]]
+    """From a prompt and its steps to the fields of a request that hold them."""
     options: str
-    """What to serve it with, for a sentence: `--runner pooling ...`."""
-    special: bool
-    """Whether the server is to add the tokenizer's own special tokens, as the beginning of the text."""
+    """What to serve it with, for a sentence: `serve it with --runner pooling ...`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +60,6 @@ class Prepared:
     key: int
     prompt: str
     steps: tuple[str, ...]
-    text: str
-    """All of it as one text, the step tags included; empty for a family that is not tokenised as one text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +95,8 @@ class Family:
     """Names what the model is given to read; a change of it is a change of name, since scores hang on it."""
     context: int
     """The most tokens that the published models read."""
+    aggregation: Aggregation
+    """How an answer's step scores become one number, unless the settings say otherwise."""
     licence: str
     """Of the published weights."""
     architecture: Architecture
@@ -103,8 +104,6 @@ class Family:
     """None: no server can give this family's scores."""
     forbidden: Callable[[str], bool]
     """Tells whether a question or an answer holds what this family would read as a step tag or a turn of its own."""
-    text: Callable[[str, Sequence[str]], str]
-    """From a prompt and its steps to the whole text; empty where it is not tokenised as one text."""
     encoder: Callable[[Any, Path], Encoder]
     """Makes the encoder for a `tokenizers.Tokenizer` and the file it was read from.
 
@@ -133,8 +132,7 @@ def prepare(family: Family, solution: Solution) -> Prepared | StepScores:
             return refusal(steps, "contains_step_tag")
         if not text.isascii() and _SURROGATE.search(text):
             return refusal(steps, "bad_unicode")
-    text = family.text(solution.prompt, steps)
-    return Prepared(key=solution.key, prompt=solution.prompt, steps=steps, text=text)
+    return Prepared(key=solution.key, prompt=solution.prompt, steps=steps)
 
 
 def refusal(steps: tuple[str, ...], reason: str) -> StepScores:

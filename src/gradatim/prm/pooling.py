@@ -93,6 +93,7 @@ class PoolingPRM:
         self._checked = False
         self._thread: LoopThread | None = None
         self._session: Any = None
+        self.aggregation = family.aggregation
         self.name = model
         self.version = version_of(family, "vllm-pooling", model, f"context={context}")
 
@@ -168,8 +169,7 @@ class PoolingPRM:
             task = self._task
             if task == len(_TASKS):
                 raise SetupError(f"{self._base}/pooling takes none of the tasks it could be asked for; {_UPGRADE}")
-            body: dict[str, object] = {"model": self.name, "input": prepared.text}
-            body["add_special_tokens"] = self._served.special
+            body: dict[str, object] = {"model": self.name, **self._served.body(prepared.prompt, prepared.steps)}
             if (name := _TASKS[task]) is not None:
                 body["task"] = name
             answer = await self._request("POST", "/pooling", body)

@@ -80,7 +80,7 @@ async def _models(config: Config) -> list[list[Checked]]:
 
 async def _model(config: Config, name: str, model: ModelSettings) -> list[Checked]:
     what = f"model {name}"
-    if getattr(model, "serve", None):
+    if model.serve is not None:
         return [Checked(what=what, found="not asked", note=f"{model.model}: started when needed")]
     if model.base_url is not None and places.is_tiny(model.base_url):
         return [Checked(what=what, found="works", note=f"{model.base_url}: a part of Gradatim")]
@@ -177,7 +177,7 @@ def _stage(what: str, needs: Needs, can: Capabilities) -> list[Checked]:
 
 def _prm(settings: PrmSettings) -> list[Checked]:
     """Have the PRM score two steps; one in a folder is not loaded."""
-    if getattr(settings, "serve", None):
+    if settings.serve is not None:
         return [Checked(what="prm", found="not asked", note=f"{settings.model}: started when needed")]
     if settings.backend == "local":
         there = (Path(settings.model).expanduser() / "config.json").is_file()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from gradatim.errors import SetupError
 from gradatim.models.budget import Budget, Price
@@ -13,6 +13,7 @@ from gradatim.models.folder import read_folder
 from gradatim.models.local import CONCURRENCY, LocalModel
 from gradatim.models.pace import EngineSettings
 from gradatim.models.transformers_serve import Suited
+from gradatim.prm.families import FAMILIES
 from gradatim.prm.local import LocalPRM
 from gradatim.prm.pooling import PoolingPRM
 from gradatim.prm.qwen import STEP_TAG
@@ -23,6 +24,7 @@ from gradatim.work.served import ServedModel, ServedPRM
 
 if TYPE_CHECKING:
     from gradatim.config import BudgetSettings, Config, ModelSettings, PrmSettings
+    from gradatim.method.aggregation import Aggregation
     from gradatim.prm import PRM
 
 
@@ -146,10 +148,31 @@ def open_budget(limits: BudgetSettings, price: Price | None, *, tokens: int, mon
     )
 
 
+class Reading(TypedDict):
+    """What a stage is told of a PRM besides the PRM itself."""
+
+    text: Literal["answer", "thinking"]
+    aggregation: Aggregation
+
+
+def reading_of(settings: PrmSettings | None) -> Reading:
+    """Return what the PRM is given to read, and how its step scores become one: as it is set, or its family's way."""
+    if settings is None:
+        return {"text": "answer", "aggregation": "mean"}
+    family = FAMILIES.get(settings.kind)
+    return {"text": settings.text, "aggregation": settings.aggregation or (family.aggregation if family else "mean")}
+
+
 def open_prm(settings: PrmSettings, *, log: Path | None = None) -> PRM:
     """Return the PRM that is configured. Raises `SetupError` where it cannot be loaded."""
     if settings.backend == "local":
-        return LocalPRM(path=settings.model, kind=settings.kind, device=settings.device, context=settings.context)
+        return LocalPRM(
+            path=settings.model,
+            kind=settings.kind,
+            separator=settings.separator,
+            device=settings.device,
+            context=settings.context,
+        )
     if settings.serve is not None:
         path = settings.path or settings.model
         engines = _engines(settings, path, _pooling(Path(path)))

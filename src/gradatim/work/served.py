@@ -8,6 +8,7 @@ with any other server.
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,9 @@ from gradatim.types import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
+    from gradatim.models import Model
     from gradatim.models.endpoint import Endpoint
     from gradatim.prm import PRM, Solution
     from gradatim.serving.server import Place, Server
@@ -25,6 +28,11 @@ if TYPE_CHECKING:
 
 _NOWHERE = "http://127.0.0.1:9"
 """For a PRM that is to say its name and version: nothing is sent there."""
+
+
+def kept(model: Model) -> AbstractContextManager[None]:
+    """Return a context in which a model's server lives from one run to the next; for other models it does nothing."""
+    return model.held() if isinstance(model, ServedModel) else nullcontext()
 
 
 class ServedModel:
@@ -54,13 +62,25 @@ class ServedModel:
         self._endpoint: Endpoint | None = None
         self._place: Place | None = None
         self._waiting: asyncio.Task[Place] | None = None
+        self._held = 0
 
     @property
     def state(self) -> str:
         """What keeps answers waiting; empty when nothing does."""
-        if self._server.here is not None:
+        if self._waiting is None or self._waiting.done():
             return ""
         return "starting its server again" if self._server.died else "starting its server"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let the server live from one run to the next, until the block ends."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+            if not self._held:
+                self._end()
 
     async def ask(self, request: Request) -> Reply:
         """Try once to get an answer, from a server that is there for as long as that takes.
@@ -80,15 +100,21 @@ class ServedModel:
                 return replace(reply, server_model=f"{self.name}@{self.fingerprint}") if self.fingerprint else reply
 
     async def close(self) -> None:
-        """End the connections and the server. A later `ask` starts it again."""
-        self._server.interrupt()
+        """End the connections, and the server unless it is held. A later `ask` starts it again."""
         waiting, self._waiting = self._waiting, None
-        if waiting is not None:
+        if waiting is not None and not waiting.done():
+            self._server.interrupt()
             await asyncio.gather(waiting, return_exceptions=True)
+            await asyncio.to_thread(self._end)
         endpoint, self._endpoint, self._place = self._endpoint, None, None
         if endpoint is not None:
             await endpoint.close()
-        await asyncio.to_thread(self._server.stop)
+        if not self._held:
+            await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        """End the server, and take over what there is to say about it."""
+        self._server.stop()
         for said in self._server.notes:
             self.note(said)
 
@@ -123,6 +149,12 @@ class ServedPRM:
         unsent = make(_NOWHERE)
         self.name = unsent.name
         self.version = unsent.version
+        self.aggregation = unsent.aggregation
+
+    @property
+    def state(self) -> str:
+        """What keeps scores waiting; empty when nothing does."""
+        return "" if self._server.here is not None else "starting its server"
 
     @property
     def notes(self) -> tuple[str, ...]:
