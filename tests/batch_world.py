@@ -50,7 +50,7 @@ def run_client(plan: Plan) -> None:
         _armed(plan.die_at)
     if plan.blind:
         sending.Sender._sought = lambda *_, **__: None
-    endpoint = Endpoint(name="m", base_url=plan.url)
+    endpoint = Endpoint(name="m", base_url=plan.url, probe=False)
     settings = {"poll": 0.02, "requests": 9} | plan.model
     model = BatchEndpoint(endpoint, **settings) if plan.model.get("batch", True) else endpoint
     engine = gr.EngineSettings(tries=3, backoff=0.01, patience=2.0, concurrency=4)

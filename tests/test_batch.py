@@ -33,7 +33,7 @@ def served(**settings) -> gr.MockServer:
 
 
 def batched(server, name="m", **settings) -> gr.BatchEndpoint:
-    return gr.BatchEndpoint(gr.Endpoint(name=name, base_url=server.url), **{"poll": 0.02} | settings)
+    return gr.BatchEndpoint(gr.Endpoint(name=name, base_url=server.url, probe=False), **{"poll": 0.02} | settings)
 
 
 def faults(library) -> dict[str, int]:

@@ -82,8 +82,8 @@ def test_no_wait_ends_with_what_is_to_do_next(tmp_path, server):
     )
     whole = run(tmp_path, "run")
     assert whole.code == 1
-    assert "10 attempts of m are missing (The batch batch_0001" in whole.err
-    assert "sample" not in whole.out
+    assert "10 attempts of m are missing. The batch batch_0001 with 10 requests goes on at the server" in whole.err
+    assert "verify" not in whole.out
     listed = run(tmp_path, "batches")
     assert re.search(r"batch_0001 +\w+ +m +attempt +submitted +\w+ +10 +0 +0 ", listed.out)
     refused = run(tmp_path, "attempt", "--model", "teacher", "--no-wait")

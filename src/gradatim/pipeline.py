@@ -22,7 +22,7 @@ from gradatim.stages import sample as sample_stage
 from gradatim.stages import teach as teach_stage
 from gradatim.stages import verify as verify_stage
 from gradatim.types import Role, content_id
-from gradatim.work.opening import engine_settings, open_budget, open_model, open_prm, price_of, server_log
+from gradatim.work.opening import engine_settings, open_budget, open_model, open_prm, price_of, reading_of, server_log
 from gradatim.work.spending import spent
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def run(
             for result in _DO[stage](library, config, progress, ran):
                 ran.append(Ran(stage=stage, result=result))
                 report(ran[-1])
+                if not allow_missing:
+                    _none_under_way(result)
     _taught(ran)
     return ran
 
@@ -96,6 +98,14 @@ def _check(config: Config, stages: tuple[str, ...]) -> None:
     for source in config.ingest:
         if not source.path.startswith("hf:") and source.path.startswith((".", "/")) and not Path(source.path).exists():
             raise UsageError(f"[[ingest]] path: there is no {source.path}.")
+
+
+def _none_under_way(result: object) -> None:
+    """Raise where a server has yet to answer a batch: nothing is judged, drawn or written from half of the answers."""
+    if isinstance(result, attempt_stage.AttemptResult) and result.under_way:
+        raise GradatimError(f"{result.left} attempts of {result.model} are missing. {result.stopped}")
+    if isinstance(result, teach_stage.TeachResult) and result.under_way:
+        raise GradatimError(f"{result.missing} chains of {result.draw!r} are missing. {result.stopped}")
 
 
 def _complete(ran: list[Ran]) -> None:
@@ -178,13 +188,14 @@ def do_teach(library: Library, config: Config, draw: str, progress: Progress = s
 
 
 def do_grade(
-    library: Library, config: Config, progress: Progress = silent, *, model: str | None = None
+    library: Library, config: Config, progress: Progress = silent, *, model: str | None = None, ask: bool = True
 ) -> list[grade_stage.GradeResult]:
-    """Grade with the configured rule and PRM, of the models that were attempted or of one."""
-    prm = None if config.prm is None else open_prm(config.prm, log=server_log(config, "prm"))
+    """Grade with the configured rule and PRM, of the models that were attempted or of one; `ask` no PRM where False."""
+    prm = None if config.prm is None or not ask else open_prm(config.prm, log=server_log(config, "prm"))
     try:
-        text = "answer" if config.prm is None else config.prm.text
-        results = grade_stage.grade(library, config.grade, prm=prm, text=text, model=model, progress=progress)
+        results = grade_stage.grade(
+            library, config.grade, prm=prm, model=model, progress=progress, **reading_of(config.prm)
+        )
         notes = tuple(getattr(prm, "notes", ()))
         return [replace(one, notes=notes if one is results[-1] else ()) for one in results]
     finally:
@@ -198,7 +209,9 @@ def do_calibrate(library: Library, config: Config, progress: Progress = silent) 
         raise UsageError("There is no [prm] to calibrate. Add one to gradatim.toml: docs/settings.md, [prm].")
     prm = open_prm(config.prm, log=server_log(config, "prm"))
     try:
-        result = calibrate_stage.calibrate(library, config.calibrate, prm=prm, text=config.prm.text, progress=progress)
+        result = calibrate_stage.calibrate(
+            library, config.calibrate, prm=prm, progress=progress, **reading_of(config.prm)
+        )
         return replace(result, notes=tuple(getattr(prm, "notes", ())))
     finally:
         prm.close()

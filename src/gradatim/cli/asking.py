@@ -269,6 +269,14 @@ def taught(result: TeachResult) -> list[str]:
     "truncated, slow, hang, error_200.",
 )
 @click.option(
+    "--ignore",
+    "ignores",
+    multiple=True,
+    metavar="WHAT",
+    help="Answer 200 and ignore it: n, logprobs, seed, temperature, stop, max_tokens, model, usage, finish_reason.",
+)
+@click.option("--context", type=int, metavar="N", help="Tokens of prompt and answer; a longer request is refused.")
+@click.option(
     "--usage",
     type=click.Choice(["counted", "random", "untold"]),
     default="counted",
@@ -305,6 +313,8 @@ def mock_server(**options: Any) -> None:
         reasoning=options["reasoning"],
         latency=options["latency"],
         usage=options["usage"],
+        ignores=options["ignores"],
+        context=options["context"],
         seed=options["seed"],
         batch_seconds=options["batch_seconds"],
         batch_faults=tuple((kind, share(value, "--batch-fault")) for kind, value in batch_faults.items()),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from gradatim.config.explaining import bracketed, option
+from gradatim.config.judging import mistake_of
 from gradatim.config.settings import CALIBRATION, QUINTILES
 from gradatim.errors import UsageError
 from gradatim.types import Request
@@ -72,16 +73,14 @@ def _check_names(config: Config, wrong: _Wrong) -> None:
 
 
 def _check_prm(prm: PrmSettings, wrong: _Wrong) -> None:
-    """Check that a PRM has what its backend needs."""
+    """Check that a PRM has what its backend and its family need."""
     _check_served("prm", prm, wrong)
-    if prm.serve is not None and prm.backend != "pooling":
+    if prm.serve is not None and prm.backend == "local":
         raise wrong("prm", "serve", f'it belongs to a server, and backend = "{prm.backend}" runs in this process')
     if prm.path is not None and prm.serve is None:
         raise wrong("prm", "path", 'it belongs to serve = "vllm"; without it, model says all')
-    if prm.backend == "pooling" and not prm.base_url and prm.serve is None:
-        raise wrong(
-            "prm", "base_url", 'backend = "pooling" needs it: "http://.../v1", where vLLM serves the PRM; or set serve'
-        )
+    if (mistake := mistake_of(prm)) is not None:
+        raise wrong("prm", *mistake)
 
 
 def _check_served(table: str, settings: ModelSettings | PrmSettings, wrong: _Wrong) -> None:
@@ -95,7 +94,8 @@ def _check_served(table: str, settings: ModelSettings | PrmSettings, wrong: _Wro
         if getattr(settings, key, None) is not None:
             raise wrong(table, key, "it belongs to a server that runs already, and serve starts one")
     for key in ("serve_args", "serve_command"):
-        if any("\0" in word for word in getattr(settings, key)) or "" in settings.serve_command[:1]:
+        words = getattr(settings, key)
+        if any("\0" in word for word in words) or (key == "serve_command" and "" in words[:1]):
             raise wrong(table, key, "no command line can hold it")
 
 
@@ -297,6 +297,7 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
     yield from _comparing(config.compare)
     if config.prm is not None:
         yield "prm", "context", config.prm.context, 1, math.inf
+        yield "prm", "analysis", config.prm.analysis, 0, math.inf
         yield "prm", "concurrency", config.prm.concurrency, 1, 100_000
         yield "prm", "idle_timeout", config.prm.idle_timeout, 0.1, math.inf
         yield from _serving("prm", config.prm)

@@ -398,6 +398,16 @@ empty where it dies with the process that writes the library. `pico` is money in
 `assumed` are tokens that no server counted. An attempt without a `payment` is from before, or was bought without books.
 """
 
+_AGGREGATION = """
+ALTER TABLE calibration ADD COLUMN aggregation TEXT NOT NULL DEFAULT 'mean';
+DROP VIEW calibrations;
+CREATE VIEW calibrations AS
+SELECT c.name, c.model, s.id AS setting, r.id AS rates, p.name AS prm, c.method, c.cuts, c.questions,
+       c.correlation_all, c.correlation_wrong, c.made_at, c.aggregation
+FROM calibration c JOIN setting s ON s.pk = c.setting JOIN setting r ON r.pk = c.rates JOIN prm p ON p.pk = c.prm;
+"""
+"""How an attempt's step scores became the one number that the cuts are for."""
+
 _BATCHES = """
 CREATE TABLE batch (
     pk INTEGER PRIMARY KEY,
@@ -436,4 +446,4 @@ JOIN setting s ON s.pk = b.setting;
 """Requests that a server answers in its own time. A batch is written down before anything is sent, and followed by
 `state`; `status` is what the server said last. An item's `outcome` is empty until its batch is collected."""
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING, _CODE, _CALIBRATION, _LEDGER, _BATCHES)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING, _CODE, _CALIBRATION, _LEDGER, _AGGREGATION, _BATCHES)

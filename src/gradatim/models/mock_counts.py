@@ -77,6 +77,8 @@ class MockStats:
     """Different requests whose answers stand in an output file."""
     batch_faults: dict[str, int] = field(default_factory=dict)
     """How often each kind of fault of the batch API was met."""
+    probes: int = 0
+    """Chat requests that asked what the server can do; they are in no other count."""
 
 
 @dataclass(slots=True)
@@ -99,6 +101,9 @@ class State:
     bought_again: int = 0
     answers_sent: int = 0
     pooling: int = 0
+    probes: int = 0
+    seeds: int = 0
+    """Seeds of its own that a server which ignores those of requests has taken."""
     in_flight: int = 0
     most_in_flight: int = 0
 
@@ -107,7 +112,7 @@ class State:
         for counts in (self.seen, self.answered, self.faults, self.billed, self.last_answered, self.aborted):
             counts.clear()
         self.batches.reset()
-        self.requests = self.bought_again = self.answers_sent = self.pooling = 0
+        self.requests = self.bought_again = self.answers_sent = self.pooling = self.probes = 0
         self.most_in_flight = self.in_flight
 
     def stats(self) -> MockStats:
@@ -131,7 +136,13 @@ class State:
             batch_again=self.batches.again,
             batch_answered=len(self.batches.done),
             batch_faults=dict(+self.batches.faults),
+            probes=self.probes,
         )
+
+    def probed(self, body: bytes) -> bytes:
+        """Count a chat request that asks what the server can do. Returns what names its body."""
+        self.probes += 1
+        return hashlib.blake2b(body, digest_size=8).digest()
 
     def arrived(self, body: bytes) -> tuple[bytes, str]:
         """Count a chat request. Returns what names its body, and the fault that it meets."""

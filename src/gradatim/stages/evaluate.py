@@ -20,6 +20,7 @@ from gradatim.types import Role
 from gradatim.work import figures
 from gradatim.work.answering import Means, Wanted, answer
 from gradatim.work.figures import Comparison, Line, PassAt
+from gradatim.work.served import kept
 from gradatim.work.verifying import judge_all
 
 if TYPE_CHECKING:
@@ -157,19 +158,20 @@ def _ask(
 ) -> dict[int, AttemptResult]:
     """Ask for what is missing, set after set, until a limit ends it."""
     asked: dict[int, AttemptResult] = {}
-    for one in sets:
-        wanted = Wanted(
-            stage="evaluate",
-            role=Role.EVAL,
-            sets=[one],
-            samples=samples_of(library, one, settings),
-            sampling=settings.sampling(),
-        )
-        result = answer(library, model, wanted, means)
-        if result.wanted > result.before:
-            asked[one.pk] = result
-        if result.stopped:
-            break
+    with kept(model):
+        for one in sets:
+            wanted = Wanted(
+                stage="evaluate",
+                role=Role.EVAL,
+                sets=[one],
+                samples=samples_of(library, one, settings),
+                sampling=settings.sampling(),
+            )
+            result = answer(library, model, wanted, means)
+            if result.wanted > result.before:
+                asked[one.pk] = result
+            if result.stopped:
+                break
     return asked
 
 

@@ -21,6 +21,7 @@ from gradatim.models.budget import prompt_bound
 from gradatim.models.engine import Feed
 from gradatim.models.faults import ModelFault, Refused, Retry
 from gradatim.models.pace import Counts, EngineSettings
+from gradatim.types import Request
 from gradatim.work.collecting import collect
 from gradatim.work.drafting import Asked, Draft, UnderWay
 from gradatim.work.sending import Sender
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from gradatim.models.budget import Budget
     from gradatim.models.engine import Engine
     from gradatim.models.pace import EngineStats
-    from gradatim.types import Reply, Request
+    from gradatim.types import Reply
     from gradatim.work.shelving import Shelf
 
 _LOOK_AGAIN_SECONDS = 1.0
@@ -402,7 +403,8 @@ class BatchEngine:
         run.answered.append(asked.key)
         self._counts.add(reply.usage)
         self._counts.replies += 1
-        self._shelf.answer(asked, reply, spent)
+        plain = Request(key=asked.key, messages=(), sampling=self._shelf.sampling, seed=0)
+        self._shelf.answer(asked, self._model.endpoint.held(reply, plain), spent)
 
     # --- ends -----------------------------------------------------------------------------------------------------
 

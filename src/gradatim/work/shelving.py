@@ -66,7 +66,7 @@ class Shelf:
         self._library = library
         self._setting = setting
         self._stage = stage
-        self._sampling = Sampling(**json.loads(setting.sampling))
+        self.sampling = Sampling(**json.loads(setting.sampling))
         self._account = account
         self._attempt = attempt
         self._fault = fault
@@ -143,7 +143,7 @@ class Shelf:
     def request(self, key: int) -> Request:
         """Make a request again."""
         question, sample = question_and_sample(key)
-        return request(question, questions.get(self._library, question), sample, self._sampling)
+        return request(question, questions.get(self._library, question), sample, self.sampling)
 
     def answer(self, asked: Asked, reply: Reply, spent: Spent) -> None:
         """Hand an answer to the journal, with what it cost."""
