@@ -154,7 +154,7 @@ class _Probe:
             raise SetupError(endpoint.fault_of(answer).fault.message)
         try:
             return msgspec.json.decode(answer.body) if answer.status == 200 else None
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return None
 
     async def _first(self, names: tuple[str, ...]) -> tuple[Tried, Reply | None]:
@@ -234,7 +234,7 @@ class _Probe:
                 return Tried(limit=limit, said=fault.fault.message[:120])
         try:
             decoded = json.loads(answer.body.decode("utf-8", "replace"))
-        except ValueError:
+        except (ValueError, RecursionError):
             decoded = None
         one = tried(limit, answer.status, decoded, " ".join(error_text(answer.body).split())[:120])
         spent = one.usage if answer.status == 200 else Usage(prompt=0, completion=0)
