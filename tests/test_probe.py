@@ -136,6 +136,16 @@ def test_contexts_of_several_servers_are_read(entry, context):
         (Answer(parts=[b"<html><h1>Hi</h1></html>"]), SetupError, "answers with a web page"),
         (Answer(parts=[b'{"ok": true}']), SetupError, "no chat answer"),
         (Answer(parts=[b"not here"], status=404), SetupError, "there is no chat server at http://"),
+        (
+            Answer(parts=[b"<!DOCTYPE HTML><html><p>Unsupported method</p></html>"], status=501),
+            SetupError,
+            "(HTTP 501: a web page): base_url usually ends in /v1",
+        ),
+        (
+            Answer(parts=[b"<HTML>Forbidden by the gateway</HTML>"], status=400),
+            SetupError,
+            "there is no chat server at",
+        ),
         (Answer(parts=[b'{"detail":"Method Not Allowed"}'], status=405), SetupError, "there is no chat server at"),
         (Answer(parts=[b'{"error":"bad key"}'], status=401), SetupError, "did not accept the key"),
         (Answer(parts=[b"moved"], status=301, headers={"Location": "https://x/v1"}), SetupError, "redirects"),
