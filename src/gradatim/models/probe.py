@@ -153,6 +153,9 @@ class _Probe:
         self._clock = _ahead(answer.date, before, time.time())
         if answer.status == 401:
             raise SetupError(endpoint.fault_of(answer).fault.message)
+        if answer.status != 200:
+            # A server that failed may close the connection just when the next request is sent on it.
+            await endpoint.close()
         try:
             return msgspec.json.decode(answer.body) if answer.status == 200 else None
         except (msgspec.DecodeError, RecursionError):
