@@ -11,9 +11,8 @@ from gradatim import config
 from gradatim.config import ModelSettings, PrmSettings
 from gradatim.errors import SetupError, UsageError
 from gradatim.models.transformers_serve import Suited, generation_defaults, suited
-from gradatim.prm.serving import arguments
 from gradatim.types import Request, Sampling
-from gradatim.work.opening import concurrency_of, open_model, open_prm, server_log
+from gradatim.work.opening import concurrency_of, open_model, open_prm, pooling_arguments, server_log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,14 +151,13 @@ def test_a_prm_is_served_as_its_family_wants(tmp_path):
     """The step tag's id is that of the folder's tokenizer, or the published one; Math-Shepherd is made a classifier."""
 
     def pooler(kind, folder):
-        words = arguments(kind, folder)
-        assert words[:3] == ("--runner", "pooling", "--pooler-config")
-        return json.loads(words[3])["step_tag_id"], words[4:]
+        words = pooling_arguments(folder, kind)
+        options = dict(zip(words[::2], words[1::2], strict=True))
+        assert options.pop("--runner") == "pooling"
+        return json.loads(options.pop("--pooler-config"))["step_tag_id"], sorted(options)
 
-    assert pooler("qwen", tmp_path) == (151651, ())
-    tag, more = pooler("math-shepherd", tmp_path)
-    assert tag == 12902
-    assert more[:3] == ("--convert", "classify", "--hf-overrides")
+    assert pooler("qwen", tmp_path) == (151651, [])
+    assert pooler("math-shepherd", tmp_path) == (12902, ["--convert", "--hf-overrides"])
     vocabulary = {"added_tokens": [{"content": "<extra_0>", "id": 9}], "model": {"vocab": {"▁ки": 5}}}
     (tmp_path / "tokenizer.json").write_text(json.dumps(vocabulary))
     assert [pooler(kind, tmp_path)[0] for kind in ("qwen", "reasonflux", "math-shepherd")] == [9, 9, 5]
