@@ -23,6 +23,7 @@ from gradatim.progress import Tick, Ticker
 from gradatim.types import Request
 from gradatim.work import books, probing
 from gradatim.work.books import Books, Item, Paid
+from gradatim.work.served import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,7 +125,7 @@ class Asking:
             books=self._books,
         )
         self.engine = engine
-        with Ticker(lambda: progress(self._stage, self._told(watch(engine.stats)))):
+        with Ticker(lambda: progress(self._stage, self._told(watch(engine.stats)))), kept(self._model):
             try:
                 if (first := guarded.peek()) is not None:
                     self._probe(first, settings, budget)
