@@ -182,7 +182,7 @@ def test_truncated_slow_and_hang():
 
 def test_pooling_gives_one_row_per_tag():
     """Step scores come in vLLM's shape: a pair per tag that sums to 1, the same each time, none without a tag."""
-    texts = ["a<extra_0>b<extra_0>", "c<extra_0>", "no tag"]
+    texts = ["a<extra_0>b<extra_0>", "c ки", "no tag"]
     with MockServer() as server:
         answer = json.loads(post(server.url, "/pooling", {"model": "prm", "input": texts}))
         again = json.loads(post(server.url, "/pooling", {"model": "prm", "input": texts[0]}))

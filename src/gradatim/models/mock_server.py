@@ -5,7 +5,7 @@ counts requests, and fails them on purpose, by a seed. **Its answers are invente
 `/pooling` gives**: a run against it shows that the machinery works and nothing about any model.
 
     POST /v1/chat/completions   plain or streamed
-    POST /pooling               step scores in vLLM's shape, for text with `<extra_0>` tags
+    POST /pooling               step scores in vLLM's shape, for text or messages with step tags
     GET  /v1/models, /health, /stats
     /v1/files, /v1/batches      the batch API
     POST /reset                 sets the counts of /stats to nothing
