@@ -28,7 +28,7 @@ GROUPS = (
     ("Chains", ("sample", "teach", "curate", "export")),
     ("Training and proof", ("train", "evaluate", "report", "compare")),
     ("All of it", ("run",)),
-    ("Looking", ("status", "show", "query", "doctor")),
+    ("Looking", ("status", "show", "query", "spending", "prices", "doctor")),
     ("Trying it out", ("mock-server", "tiny")),
 )
 TABLES = (

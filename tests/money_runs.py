@@ -64,10 +64,12 @@ def make(seed: int) -> Made:
     worst = questions * (max_tokens + 700)
     share = random_.uniform(0.1, 1.5)
     kind = random_.choice(("tokens", "money", "both"))
-    # Without faults and untold counts the books have no slack but the worst cases of what a kill caught in flight.
-    clean = random_.random() < 0.4
-    kinds = random_.sample(KINDS, 0 if clean else random_.randint(1, len(KINDS)))
-    faults = {one: random_.uniform(0, 0.08) for one in kinds}
+    # Without faults and untold counts the books have no slack but the worst cases of what a kill caught in flight, and
+    # with one kind of fault alone none but those and that fault's.
+    sort = random_.choice(("clean", "one kind", "one kind", "all kinds", "all kinds"))
+    count = {"clean": 0, "one kind": 1, "all kinds": random_.randint(2, len(KINDS))}[sort]
+    most = 0.3 if sort == "one kind" else 0.08
+    faults = {one: random_.uniform(most / 4, most) for one in random_.sample(KINDS, count)}
     return Made(
         seed=seed,
         stage=stage,
@@ -80,7 +82,7 @@ def make(seed: int) -> Made:
         money=None if kind == "tokens" else price.worst(questions * 700, questions * max_tokens) / 1e12 * share,
         kills=random_.randint(1, 4),
         server=MockSettings(
-            usage="random" if clean else random_.choice(("random", "untold")),
+            usage=random_.choice(("random", "untold")) if sort == "all kinds" else "random",
             accuracy=random_.uniform(0.3, 1),
             faults=tuple(faults.items()),
             latency=random_.choice((0.0, 0.01, 0.05, 0.1)),

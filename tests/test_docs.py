@@ -222,6 +222,12 @@ def test_every_view_and_column_stands_in_the_formats_page():
     connection.close()
 
 
+def test_the_money_page_runs(shell, served):
+    """The page's run is killed, goes on, and stays within its budget by the server's own count."""
+    out = run_page(DOCS / "money.md", shell, served)
+    assert "answer" in out
+
+
 def test_every_fault_kind_stands_in_the_mock_server_page():
     """mock-server.md has the kinds with the words of the code."""
     page = (DOCS / "mock-server.md").read_text(encoding="utf-8")
@@ -269,7 +275,7 @@ def test_relative_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_is_run_or_says_why_not(page):
     """A shell or Python block outside the pages that are run carries a comment with the reason."""
-    if page.name in ("tutorial.md", "mock-server.md", "python.md", "evaluate.md", "README.md"):
+    if page.name in ("tutorial.md", "mock-server.md", "money.md", "python.md", "evaluate.md", "README.md"):
         return
     for kind, text, note in blocks(page):
         assert kind not in ("sh", "python") or note, text

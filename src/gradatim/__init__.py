@@ -35,6 +35,7 @@ _HOMES = {
     "gradatim.stages.report": ("report", "ReportResult"),
     "gradatim.pipeline": ("run",),
     "gradatim.planning": ("plan",),
+    "gradatim.work.spending": ("spent",),
     "gradatim.comparing.compare": ("compare", "CompareResult"),
     "gradatim.config": (
         "Config",

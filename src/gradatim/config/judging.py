@@ -50,7 +50,7 @@ def _of_family(prm: PrmSettings) -> tuple[str, str] | None:
     try:
         family = family_of(prm.kind, separator=prm.separator)
     except UsageError as error:
-        return "separator", str(error).removeprefix("separator ")
+        return "separator", str(error).replace("separator", "it", 1)
     if prm.backend == "pooling" and family.served is None:
         other = "chat" if prm.kind == "rlhflow" else "local"
         return (

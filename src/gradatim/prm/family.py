@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -49,8 +50,20 @@ class Served:
 
     body: Callable[[str, Sequence[str]], dict[str, object]]
     """From a prompt and its steps to the fields of a request that hold them."""
-    options: str
-    """What to serve it with, for a sentence: `serve it with --runner pooling ...`."""
+    tag: str
+    """The token at which the server is to give a row, as the tokenizer names it."""
+    tag_id: int
+    """Its id in the published models."""
+    arguments: Callable[[int], tuple[str, ...]]
+    """From the tag's id to what vLLM is started with besides the model."""
+
+    @property
+    def how(self) -> str:
+        """How to serve it, for a sentence."""
+        return (
+            f"serve it with {shlex.join(self.arguments(self.tag_id))}, where {self.tag_id} is the id of {self.tag} in "
+            "the published models; take your tokenizer's"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,9 +95,8 @@ class PoolingPRM:
         while True:
             task = self._task
             if task == len(_TASKS):
-                raise SetupError(
-                    f"{self._server.base}/pooling takes none of the tasks it could be asked for; {_UPGRADE}"
-                )
+                said = f"{self._server.base}/pooling takes none of the tasks it could be asked for"
+                raise SetupError(f"{said}; {self._served.how}")
             body: dict[str, object] = {"model": self.name, **self._served.body(prepared.prompt, prepared.steps)}
             if (name := _TASKS[task]) is not None:
                 body["task"] = name

@@ -95,16 +95,16 @@ class Asking:
             budget = None if self._price is None else Budget(price=self._price)
         else:
             budget.know(self._price)
-        kept = budget is not None and budget.counts
+        account = self._account() if budget is not None and budget.counts else None
         journal: Journal[Item] = Journal(
             self._library,
             books.write,
             self._durable,
             failed=books.not_committed,
-            gather=books.GATHER if kept else None,
+            gather=None if account is None else books.GATHER,
         )
-        if budget is not None and kept:
-            self._books = self._opened(journal, priced=budget.price is not None)
+        if budget is not None and account is not None:
+            self._books = Books(journal.put, account, priced=budget.price is not None, about=self._about)
         engine = Engine(
             self._model,
             _Guarded(feed, journal),
@@ -136,16 +136,15 @@ class Asking:
         """Say that the feed may have something again; from any thread."""
         self.engine.wake()
 
-    def _opened(self, journal: Journal[Item], *, priced: bool) -> Books:
-        """Return the books of this run: what it spends on the model, under its setting."""
+    def _account(self) -> int:
+        """Return the key of what this run spends on its model, under its setting."""
         setting = self._setting
+        return ensure_account(self._library, self._stage, setting.role, setting.model, setting.pk)
 
-        def about(request: Request) -> tuple[int, int | None]:
-            question, _ = question_and_sample(request.key)
-            return question, self._level_of(question)
-
-        account = ensure_account(self._library, self._stage, setting.role, setting.model, setting.pk)
-        return Books(journal.put, account, priced=priced, about=about)
+    def _about(self, request: Request) -> tuple[int, int | None]:
+        """Return the question that a request asks, and its level."""
+        question, _ = question_and_sample(request.key)
+        return question, self._level_of(question)
 
     def _durable(self, batch: Sequence[Item]) -> None:
         """Let requests go whose reservations are durable; hand on the answers and faults."""

@@ -76,6 +76,10 @@ class Desk:
         self._curate = msgspec.structs.replace(curate, keep=settings.keep)
         self._levels: dict[int, _Level] = {}
         self._level_of: dict[int, int] = {}
+        self.answers: Counter[int] = Counter()
+        """What this teacher had written when the books were opened, by level."""
+        self.became_chains: Counter[int] = Counter()
+        """How many of these can be chains."""
         self._tried: Counter[int] = Counter()
         self._next: Counter[int] = Counter()
         """The first sample index that is free."""
@@ -100,6 +104,8 @@ class Desk:
             elif own and not standing.again:
                 through.add(question)
             if own:
+                self.answers[row[0]] += 1
+                self.became_chains[row[0]] += standing.chain
                 self._tried[question] += 1
                 self._next[question] = max(self._next[question], row[4] + 1)
         never = draws.undrawable(self.library)
@@ -129,6 +135,13 @@ class Desk:
     def chains_of(self, level: int) -> int:
         """Chains of one level."""
         return self._levels[level].chains if level in self._levels else 0
+
+    def may_be_asked(self, level: int) -> int:
+        """How many requests of one level there can be, if no answer becomes a chain."""
+        if level not in self._levels or not self._has_work(self._levels[level]):
+            return 0
+        own = self._levels[level]
+        return len(own.order) * self._tries + sum(self._tries - self._tried[one] for one in own.again)
 
     def held_of(self, level: int) -> int:
         """Answers of one level that could not be judged."""

@@ -23,7 +23,7 @@ _OF_DRAW = "SELECT i.question FROM draw_item i JOIN draw d ON d.pk = i.draw WHER
 
 
 def spent(
-    library: Library, role: Role, model: str, draw: str | None = None, price: Price | None = None
+    library: Library, role: Role | str, model: str, draw: str | None = None, price: Price | None = None
 ) -> tuple[int, float]:
     """Return tokens and money that a model has cost in one role so far, in all or for one draw's questions.
 
@@ -45,7 +45,7 @@ def spent(
     return tokens, pico / PICO
 
 
-def _before(library: Library, role: Role, model: str, draw: str | None, price: Price | None) -> tuple[int, int]:
+def _before(library: Library, role: Role | str, model: str, draw: str | None, price: Price | None) -> tuple[int, int]:
     """Return tokens and money, in 1e-12, of the attempts that have no payment."""
     inside = "" if draw is None else f" AND a.question IN ({_OF_DRAW})"
     values = [role, model, attempts.RECORDED, *([] if draw is None else [draw])]
