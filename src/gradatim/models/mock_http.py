@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gradatim.models.mock_answers import Said, halved, step_scores
+from gradatim.models.mock_labels import label
 from gradatim.models.mock_usage import UNBILLED, Used, used
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class _Ask(msgspec.Struct):
     temperature: float | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
+    logprobs: Any = None
+    top_logprobs: Any = None
 
 
 _decode_ask = msgspec.json.Decoder(_Ask).decode
@@ -287,10 +290,9 @@ class Connection(asyncio.Protocol):
         next_part()
 
     def _said(self, asked: _Ask) -> Said:
-        text = next((_text(turn.content) for turn in reversed(asked.messages) if turn.role == "user"), "")
         return self._state.answers.say(
             model=asked.model,
-            text=text,
+            text=_question(asked),
             # Greedy decoding has no use for a seed.
             seed="" if asked.temperature == 0 else f"{asked.seed}/{asked.temperature}",
             max_tokens=_limit(asked),
@@ -308,13 +310,16 @@ class Connection(asyncio.Protocol):
         usage = _quoted(cost.told_as())
         if asked.stream:
             return self._events(asked, (name, thinking), content, (said.finish_reason, usage))
+        judged = _label(asked)
+        if judged is not None:
+            content, thinking = judged["content"][0]["token"], ""
         message: dict[str, str | None] = {"role": "assistant", "content": content or None}
         if thinking:
             message[name] = thinking
         body = (
             b'{"id":"chatcmpl-mock","object":"chat.completion","created":0,"model":%b,"choices":[{"index":0,"message":%b,'
-            b'"finish_reason":"%b"}],"usage":%b}'
-            % (_quoted(asked.model), _quoted(message), said.finish_reason.encode(), usage)
+            b'"logprobs":%b,"finish_reason":"%b"}],"usage":%b}'
+            % (_quoted(asked.model), _quoted(message), _quoted(judged), said.finish_reason.encode(), usage)
         )
         return [response(200, body)]
 
@@ -361,6 +366,18 @@ class Connection(asyncio.Protocol):
 def _limit(asked: _Ask) -> int | None:
     """Return the most tokens that an answer may have."""
     return asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
+
+
+def _question(asked: _Ask) -> str:
+    """Return the text of the user's last message."""
+    return next((_text(turn.content) for turn in reversed(asked.messages) if turn.role == "user"), "")
+
+
+def _label(asked: _Ask) -> dict[str, Any] | None:
+    """Return the log probabilities of an answer that is to be one token with those beside it."""
+    if not asked.logprobs or _limit(asked) != 1:
+        return None
+    return label(_question(asked), min(asked.top_logprobs, 20) if isinstance(asked.top_logprobs, int) else 0)
 
 
 def _text(content: Any) -> str:
