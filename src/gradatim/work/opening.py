@@ -57,6 +57,8 @@ def _endpoint(settings: ModelSettings, base_url: str, served_as: str | None) -> 
         model=served_as,
         stream=settings.stream,
         idle_timeout=settings.idle_timeout,
+        # The tiny teacher is a part of Gradatim: there is nothing to find out.
+        probe=settings.probe and not places.is_tiny(settings.base_url or ""),
     )
 
 
