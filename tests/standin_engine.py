@@ -73,7 +73,7 @@ def die(_, why) -> None:
     """Die before listening."""
     say("(EngineCore pid=7) ERROR 11-26 04:48:24 [core.py:15] Traceback (most recent call last):")
     say(f"(EngineCore pid=7) ERROR 11-26 04:48:24 [core.py:15] RuntimeError: {why}")
-    say("RuntimeError: Engine core initialization failed. See root cause above.")
+    say("RuntimeError: Engine core initialization failed. See root cause above.", end="")
     sys.exit(3)
 
 
@@ -100,12 +100,24 @@ def orphans(_, __) -> None:
     subprocess.run([sys.executable, "-c", lost], check=True)
 
 
+def nameless(asked, _) -> None:
+    """Start a child without any environment, as one looks that gave itself a name; its number goes into a file."""
+    child = subprocess.Popen([sys.executable, "-c", SLEEPER], env={})
+    with Path(asked.model, "nameless").open("a") as file:
+        file.write(f"{child.pid}\n")
+
+
 def chatter(_, megabytes) -> None:
     """Print a lot."""
     line = "x" * 1023 + "\n"
     for _ in range(int(megabytes) * 1024):
         sys.stdout.write(line)
     sys.stdout.flush()
+
+
+def renamed(asked, name) -> None:
+    """Serve under another name, as with `--served-model-name` in serve_args."""
+    asked.served_model_name = name
 
 
 def taken(asked, _) -> None:

@@ -240,7 +240,7 @@ def test_sums_beyond_what_sqlite_can_add(library):
 def test_teaching_is_booked_by_level_and_counts_per_draw(tmp_path):
     """Each of the teacher's payments has the level at which its question was drawn; another draw has none of them."""
     with drawn_library(tmp_path, size=10) as library, gr.MockServer(gr.MockSettings(accuracy=0.7)) as server:
-        teacher = gr.Endpoint(name="m", base_url=server.url)
+        teacher = gr.Endpoint(name="m", base_url=server.url, probe=False)
         gr.teach(library, "d", teacher, gr.TeachSettings(tries=2), price=PRICE)
         levels = library.all(
             "SELECT l.level, d.level FROM ledger l JOIN draws d ON d.question = l.question AND d.draw = 'd'"

@@ -12,7 +12,7 @@ from gradatim.config import ModelSettings, PrmSettings
 from gradatim.errors import SetupError, UsageError
 from gradatim.models.transformers_serve import Suited, generation_defaults, suited
 from gradatim.types import Request, Sampling
-from gradatim.work.opening import concurrency_of, open_model, open_prm, server_log
+from gradatim.work.opening import concurrency_of, open_model, open_prm, pooling_arguments, server_log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +75,10 @@ def test_paths_are_seen_from_the_settings_folder_and_ids_are_left_alone(tmp_path
     ]
     assert loaded.prm is not None
     assert loaded.prm.path == str(tmp_path / "own" / "model")
+    command = (
+        read(tmp_path, MODEL + 'serve = "vllm"\nserve_command = ["own/bin/vllm", "a/b"]').models["base"].serve_command
+    )
+    assert command == (str(tmp_path / "own/bin/vllm"), "a/b")
     assert server_log(loaded, "a") == tmp_path / "servers" / "a.log"
 
 
@@ -141,3 +145,26 @@ def test_the_models_own_settings_are_found(tmp_path, monkeypatch):
     assert json.loads(json.loads(made.sampling.extra_body)["generation_config"])["top_p"] == 0.9
     (own / "generation_config.json").write_text("{")
     assert generation_defaults(str(own)) == {"eos_token_id": 3}
+
+
+def test_a_prm_is_served_as_its_family_wants(tmp_path):
+    """The step tag's id is that of the folder's tokenizer, or the published one; Math-Shepherd is made a classifier."""
+
+    def pooler(kind, folder):
+        words = pooling_arguments(folder, kind)
+        options = dict(zip(words[::2], words[1::2], strict=True))
+        assert options.pop("--runner") == "pooling"
+        return json.loads(options.pop("--pooler-config"))["step_tag_id"], sorted(options)
+
+    assert pooler("qwen", tmp_path) == (151651, [])
+    assert pooler("math-shepherd", tmp_path) == (12902, ["--convert", "--hf-overrides"])
+    vocabulary = {"added_tokens": [{"content": "<extra_0>", "id": 9}], "model": {"vocab": {"▁ки": 5}}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(vocabulary))
+    assert [pooler(kind, tmp_path)[0] for kind in ("qwen", "reasonflux", "math-shepherd")] == [9, 9, 5]
+
+
+def test_a_family_that_no_server_has_is_refused(tmp_path):
+    """Skywork's value head and TRL's classifiers run in this process only."""
+    for kind in ("skywork", "token-classification"):
+        with pytest.raises(UsageError, match='backend = "local"'):
+            read(tmp_path, PRM + f'serve = "vllm"\nkind = "{kind}"')

@@ -13,7 +13,7 @@ import pytest
 
 from cli_process import MAIN, SRC, write_pool
 from gradatim.library.store import Library
-from serving_world import WORD, left, linux, nothing_left, others, starts, write_settings
+from serving_world import WORD, left, linux, nameless, nothing_left, others, starts, write_settings
 
 pytestmark = linux
 QUESTIONS = 40
@@ -218,6 +218,24 @@ def test_nothing_is_left_whatever_ends_the_run(folder, word, end, when):
     assert time.monotonic() - began < 25
     if code == 130:
         assert "Everything that was done is saved" in err
+
+
+def test_what_a_run_left_that_was_killed_with_its_supervisor_is_ended_by_the_next(folder, word):
+    """Where Gradatim and the supervisor are killed at once, the next run ends what is left of the server."""
+    write_settings(folder, base=("--latency", "0.2", "--do", "nameless"))
+    process = start(folder, "run", "--until", "attempt")
+    wait_for(lambda: count(folder) > 2)
+    (guard,) = [pid for pid, command in left(word).items() if "supervisor.py" in command]
+    os.kill(guard, signal.SIGSTOP)  # so that it does not see the end of the command
+    process.kill()
+    process.communicate()
+    os.kill(guard, signal.SIGKILL)
+    nothing_left(word)
+    assert len(nameless(folder / "base")) == 1
+    write_settings(folder)
+    run(folder, "run", "--until", "attempt")
+    assert nameless(folder / "base") == []
+    assert len(rows(folder)) == QUESTIONS
 
 
 def test_ctrl_c_while_a_server_starts_ends_at_once(folder, word):

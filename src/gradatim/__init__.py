@@ -66,6 +66,9 @@ _HOMES = {
     "gradatim.checkers.choice": ("ChoiceChecker",),
     "gradatim.prm.local": ("LocalPRM",),
     "gradatim.prm.pooling": ("PoolingPRM",),
+    "gradatim.prm.chat": ("ChatPRM",),
+    "gradatim.prm.critic": ("critic",),
+    "gradatim.prm.rlhflow": ("RLHFLOW_CHAT",),
     "gradatim.types": ("Question", "Sampling", "Verdict", "Outcome", "StepScores", "Fault"),
     "gradatim.errors": ("GradatimError", "UsageError", "LibraryError", "SetupError", "LimitError"),
 }

@@ -22,15 +22,7 @@ from gradatim.stages import sample as sample_stage
 from gradatim.stages import teach as teach_stage
 from gradatim.stages import verify as verify_stage
 from gradatim.types import Role, content_id
-from gradatim.work.opening import (
-    engine_settings,
-    open_budget,
-    open_model,
-    open_prm,
-    price_of,
-    reading_of,
-    server_log,
-)
+from gradatim.work.opening import engine_settings, open_budget, open_model, open_prm, price_of, reading_of, server_log
 from gradatim.work.spending import spent
 
 if TYPE_CHECKING:

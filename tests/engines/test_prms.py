@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 
 import pytest
 from engine_world import VLLM, VLLM_ARGS
-from tiny_families import make_shepherd
 
 from gradatim.config import PrmSettings
 from gradatim.prm import Solution
 from gradatim.types import StepScores
 from gradatim.work.opening import open_prm
+from tiny_families import make_shepherd
 from tiny_prm import make_prm
 
 SOLUTIONS = [
@@ -24,7 +25,9 @@ SOLUTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "make"), [("qwen", make_prm), ("math-shepherd", make_shepherd)])
+@pytest.mark.parametrize(
+    ("kind", "make"), [("qwen", partial(make_prm, heads=(1, 1))), ("math-shepherd", make_shepherd)]
+)
 def test_a_prm_scores_the_same_here_and_on_vllm(tmp_path, kind, make):
     """Each step's score on a server is that of the same weights in this process, to 1e-4."""
     folder = make(tmp_path / "prm")

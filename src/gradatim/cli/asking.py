@@ -258,6 +258,14 @@ def taught(result: TeachResult) -> list[str]:
     "truncated, slow, hang, error_200.",
 )
 @click.option(
+    "--ignore",
+    "ignores",
+    multiple=True,
+    metavar="WHAT",
+    help="Answer 200 and ignore it: n, logprobs, seed, temperature, stop, max_tokens, model, usage, finish_reason.",
+)
+@click.option("--context", type=int, metavar="N", help="Tokens of prompt and answer; a longer request is refused.")
+@click.option(
     "--usage",
     type=click.Choice(["counted", "random", "untold"]),
     default="counted",
@@ -285,6 +293,8 @@ def mock_server(**options: Any) -> None:
         reasoning=options["reasoning"],
         latency=options["latency"],
         usage=options["usage"],
+        ignores=options["ignores"],
+        context=options["context"],
         seed=options["seed"],
         faults=tuple(
             (kind, share(value, "--fault")) for kind, value in pairs(options["faults"], "--fault", "500=0.1").items()

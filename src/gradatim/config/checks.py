@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from gradatim.config.explaining import bracketed, option
+from gradatim.config.judging import mistake_of
 from gradatim.config.settings import CALIBRATION, QUINTILES
 from gradatim.errors import UsageError
 from gradatim.types import Request
@@ -72,23 +73,13 @@ def _check_names(config: Config, wrong: _Wrong) -> None:
 
 def _check_prm(prm: PrmSettings, wrong: _Wrong) -> None:
     """Check that a PRM has what its backend and its family need."""
-    from gradatim.prm.families import family_of  # noqa: PLC0415 - few need it, and it takes time to load
-
-    try:
-        family = family_of(prm.kind, separator=prm.separator)
-    except UsageError as error:
-        raise wrong("prm", "separator", str(error).removeprefix("separator ")) from error
     _check_served("prm", prm, wrong)
-    if prm.serve is not None and prm.backend != "pooling":
+    if prm.serve is not None and prm.backend == "local":
         raise wrong("prm", "serve", f'it belongs to a server, and backend = "{prm.backend}" runs in this process')
     if prm.path is not None and prm.serve is None:
         raise wrong("prm", "path", 'it belongs to serve = "vllm"; without it, model says all')
-    if prm.backend == "pooling" and family.served is None:
-        raise wrong("prm", "backend", f'kind = "{prm.kind}" is not what a vLLM server can score; set backend = "local"')
-    if prm.backend == "pooling" and not prm.base_url and prm.serve is None:
-        raise wrong(
-            "prm", "base_url", 'backend = "pooling" needs it: "http://.../v1", where vLLM serves the PRM; or set serve'
-        )
+    if (mistake := mistake_of(prm)) is not None:
+        raise wrong("prm", *mistake)
 
 
 def _check_served(table: str, settings: ModelSettings | PrmSettings, wrong: _Wrong) -> None:
@@ -288,6 +279,7 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
     yield from _comparing(config.compare)
     if config.prm is not None:
         yield "prm", "context", config.prm.context, 1, math.inf
+        yield "prm", "analysis", config.prm.analysis, 0, math.inf
         yield "prm", "concurrency", config.prm.concurrency, 1, 100_000
         yield "prm", "idle_timeout", config.prm.idle_timeout, 0.1, math.inf
         yield from _serving("prm", config.prm)

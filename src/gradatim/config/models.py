@@ -51,6 +51,8 @@ class ModelSettings(Settings, frozen=True):
     """Ask for the answer in pieces, so that silence can be told from slowness."""
     idle_timeout: float = 300.0
     """Seconds without a byte after which a request counts as dead. There is no limit on the whole."""
+    probe: bool = True
+    """Ask the server what it can do, in ten tiny requests at most, before a run asks it anything: docs/servers.md."""
     tries: int = 5
     """Tries per request in one run, for faults that may pass."""
     device: str = "auto"
@@ -76,23 +78,36 @@ class PrmSettings(Settings, frozen=True):
     """`[prm]`: the process reward model that scores wrong attempts."""
 
     model: str
-    """A folder (`local`) or the server's model name (`pooling`)."""
+    """A folder (`local`) or the server's model name (`pooling`, `chat`)."""
     text: Literal["answer", "thinking"] = "answer"
     """What is scored of an attempt. `thinking`: the reasoning, where a model puts its steps there, else the answer."""
-    kind: Literal["qwen", "reasonflux", "skywork", "math-shepherd", "token-classification"] = "qwen"
+    steps: Literal["blank-lines", "reasoning"] | None = None
+    """How it is split into steps: on blank lines; or also before words like "Wait", with short pieces merged. None: the
+    first for answers, the second with `text = "thinking"`."""
+    kind: Literal["qwen", "reasonflux", "skywork", "math-shepherd", "token-classification", "rlhflow", "critic"] = (
+        "qwen"
+    )
     """The family: what the PRM reads and where its scores are. See docs/prm.md."""
-    backend: Literal["local", "pooling"] = "pooling"
-    """`pooling`: a vLLM server. `local`: transformers in this process, extra `[local]`."""
+    backend: Literal["local", "pooling", "chat"] = "pooling"
+    """`pooling`: a vLLM server. `chat`: a chat server that gives log probabilities (`rlhflow`, `critic`). `local`:
+    transformers in this process, extra `[local]`."""
     aggregation: Literal["mean", "min", "last", "product"] | None = None
     """How the scores of an answer's steps become one; None is the family's way. A change of it calls no model."""
     separator: str | None = None
     """What ends a step, of `kind = "token-classification"` alone; None is a line end, as TRL's default."""
+    prompt: str | None = None
+    """What a critic is asked; holds `{prompt}` and `{step}`, and may hold `{steps}`, those before it. None is ours: see
+    docs/prm.md."""
+    labels: tuple[str, str] = ("yes", "no")
+    """A critic's words for a right step and for a wrong one; each should be one token."""
+    analysis: int = 0
+    """Tokens that a critic may write before it decides; 0 has its first token decide."""
     base_url: str | None = None
-    """The server's, with or without `/v1`; needed for `pooling`, unless `serve` is set."""
+    """The server's, with or without `/v1`; needed for `pooling` and `chat`, unless `serve` is set."""
     path: str | None = None
     """With `serve`: the folder or id of the hub. None: `model`."""
     serve: Literal["vllm"] | None = None
-    """The engine to serve it with (`pooling`): Gradatim starts the server when it is needed, and ends it."""
+    """The engine to serve it with (`pooling`, `chat`): Gradatim starts the server when it is needed, and ends it."""
     serve_args: tuple[str, ...] = ()
     """Further arguments of the engine's command line: `["--max-model-len", "8192"]`."""
     serve_command: tuple[str, ...] = ()
@@ -104,11 +119,11 @@ class PrmSettings(Settings, frozen=True):
     api_key_env: str | None = None
     """The environment variable that holds the key."""
     context: int | None = None
-    """Tokens that the model reads: None is what the folder says, or on a server the family's. A longer attempt is not
-    scored."""
+    """Tokens that the model reads: None is what the folder says, on a `pooling` server the family's, on a `chat` server
+    the server's. A longer attempt is not scored."""
     concurrency: int = 16
-    """Requests in flight at most (`pooling`)."""
+    """Requests in flight at most (`pooling`, `chat`)."""
     idle_timeout: float = 300.0
-    """Seconds without a byte after which a request counts as dead (`pooling`)."""
+    """Seconds without a byte after which a request counts as dead (`pooling`, `chat`)."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` (`local`)."""

@@ -139,9 +139,14 @@ class Budget:
         """The part of `spent_tokens` that no server counted: worst cases."""
 
     @property
+    def limited(self) -> bool:
+        """Whether there is a limit on tokens or money."""
+        return self._tokens is not None or self._money is not None
+
+    @property
     def counts(self) -> bool:
         """Whether tokens or money matter: there is a limit on them, or a price."""
-        return self._tokens is not None or self._money is not None or self._price is not None
+        return self.limited or self._price is not None
 
     @property
     def price(self) -> Price | None:

@@ -14,10 +14,12 @@ import io
 import os
 import re
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gradatim.errors import SetupError, UsageError
+from gradatim.models.auditing import audited
 from gradatim.models.chat import Collector, body_of, encoded
 from gradatim.models.faults import ModelFault, Refused, Retry, Stop
 from gradatim.models.statuses import fault_of, retry_after, unsupported_field
@@ -25,8 +27,10 @@ from gradatim.models.statuses import fault_of, retry_after, unsupported_field
 if TYPE_CHECKING:
     import aiohttp
 
-    from gradatim.types import Reply, Request
+    from gradatim.models.capabilities import Capabilities
+    from gradatim.types import Reply, Request, Sampling
 
+AGENT = "gradatim"
 _BEARER = re.compile(r"Bearer\s+\S+", re.IGNORECASE)
 _ERROR_BODY_LIMIT = 1 << 20
 _READ_BUFFER = 1 << 20
@@ -73,6 +77,16 @@ def key_from(variable: str) -> str:
     return key
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plain:
+    """A response as it came; the key is taken out, should a server echo it."""
+
+    status: int
+    body: bytes
+    date: str = ""
+    """When the server says it was sent."""
+
+
 class Endpoint:
     """One model on one OpenAI-compatible server. A `Model`."""
 
@@ -87,6 +101,7 @@ class Endpoint:
         idle_timeout: float = 300.0,
         connect_timeout: float = 30.0,
         key_header: str = "Authorization",
+        probe: bool = True,
     ) -> None:
         """Check the settings and read the key; nothing is sent yet.
 
@@ -99,6 +114,7 @@ class Endpoint:
             idle_timeout: seconds without a byte after which a try is given up.
             connect_timeout: seconds to reach the server.
             key_header: `Authorization` sends `Bearer KEY`; any other name (`api-key`) sends the key alone.
+            probe: ask the server what it can do, in a few tiny requests, before a run asks it anything.
 
         Raises `UsageError` for a setting that cannot be right and `SetupError` for a key that is not there.
         """
@@ -111,13 +127,19 @@ class Endpoint:
         self.model = model or name
         self.notes: list[str] = []
         """What was found out about the server and concerns the user, each once, oldest first."""
-        self._stream = stream
+        self.known: dict[Sampling, Capabilities] = {}
+        """What the server does, asked with these settings."""
+        self.probe = probe
+        self.agent = AGENT
+        """What requests say of who sends them."""
+        self.stream = stream
         self._idle_timeout = idle_timeout
         self._connect_timeout = connect_timeout
         self._key_env = api_key_env
         self._key = key_from(api_key_env) if api_key_env else ""
         self._key_header = key_header
-        self._dropped: frozenset[str] = frozenset()
+        self.dropped: frozenset[str] = frozenset()
+        """Fields of ours that the server does not take."""
         self._noted: set[str] = set()
         self._session: aiohttp.ClientSession | None = None
         self._proxy: str | None = None
@@ -136,43 +158,67 @@ class Endpoint:
         A field of ours that the server does not know is left out and the request sent again at once; that is
         remembered for this endpoint and said in `notes`. Raises the errors of `gradatim.models.faults`.
         """
-        dropped = self._dropped
+        dropped = self.dropped
         while True:
-            body = body_of(request, model=self.model, stream=self._stream, dropped=dropped)
+            body = body_of(request, model=self.model, stream=self.stream, dropped=dropped)
             answer = await self._try(encoded(body), frozenset(body))
             if not isinstance(answer, str):
                 break
             dropped |= {answer}
-        if new := dropped - self._dropped:
+        if new := dropped - self.dropped:
             # Only now: an error that blamed the wrong field must not stay.
-            self._dropped |= new
+            self.dropped |= new
             for field in sorted(new):
-                self._note(f"dropped:{field}", f"does not take {field}; asked without it")
-        self._audit(answer, request)
-        return answer
+                self.note(f"dropped:{field}", f"does not take {field}; asked without it")
+        held, found = audited(answer, request, self.model)
+        for topic, text in found:
+            self.note(topic, text)
+        return held
 
     async def check(self) -> None:
         """Ask for `/models`, which costs nothing. Raises `SetupError` where the server or the key will not do."""
+        try:
+            # Anything else, 404 included, is a server that answers: not all of them list their models.
+            answer = await self.plain("/models", seconds=self._connect_timeout + 30)
+            if answer.status in {401, 403}:
+                raise SetupError(self.fault_of(answer).fault.message)
+        except Retry as fault:
+            if fault.fault.reason == "no_connection":
+                raise SetupError(f"{self.name}: {fault.fault.message}: is the server running?") from None
+            raise SetupError(f"{self.name}: cannot use {fault.fault.message}: is the server running?") from None
+        except Stop as fault:
+            raise SetupError(fault.fault.message) from None
+        finally:
+            await self.close()
+
+    async def plain(self, path: str, body: dict[str, Any] | None = None, *, seconds: float) -> Plain:
+        """Send one request and return what comes, whatever its status: a POST where there is a body, else a GET.
+
+        `path` is what stands behind the base URL; `seconds` limits the whole. Raises `Retry` or `Stop` where
+        nothing came.
+        """
         import aiohttp  # noqa: PLC0415 - importing gradatim must stay cheap
 
-        session = self._new_session()
+        if self._session is None:
+            self._session = self._new_session()
         try:
-            async with session.get(
-                f"{self.base_url}/models",
+            async with self._session.request(
+                "GET" if body is None else "POST",
+                f"{self.base_url}{path}",
+                data=None if body is None else encoded(body),
                 proxy=self._proxy,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=self._connect_timeout + 30),
+                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=self._connect_timeout),
             ) as response:
-                # Anything else, 404 included, is a server that answers: not all of them list their models.
-                if response.status in {401, 403}:
-                    body = await self._error_body(response)
-                    fault = fault_of(401, body, key_hint=self._key_hint())
-                    raise SetupError(f"{self.name}: {self._redacted(fault.fault.message)}")
+                found = await self._error_body(response)
+                return Plain(status=response.status, body=found, date=response.headers.get("Date", ""))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            what = self._redacted(str(error) or type(error).__name__)
-            raise SetupError(f"{self.name}: cannot reach {self.base_url} ({what}): is the server running?") from None
-        finally:
-            await session.close()
+            raise self._clean(self._transport_fault(error)) from None
+
+    def fault_of(self, answer: Plain) -> ModelFault:
+        """Return the fault that a response is; 403 counts as a key that was not accepted."""
+        status = 401 if answer.status == 403 else answer.status
+        return self._clean(fault_of(status, answer.body, key_hint=self._key_hint()))
 
     async def close(self) -> None:
         """End the connections. A later `ask` opens new ones, so that one endpoint serves several runs."""
@@ -198,6 +244,8 @@ class Endpoint:
                 if response.status != 200:
                     return await self._field_to_drop(response, fields)
                 await _read(response, collector)
+            if collector.more:
+                self.note("choices", "gave several answers to a request for one; the first is kept")
             return collector.reply(time.monotonic() - start)
         except ModelFault as fault:
             raise self._clean(fault) from None
@@ -231,7 +279,7 @@ class Endpoint:
         import aiohttp  # noqa: PLC0415 - importing gradatim must stay cheap
         from yarl import URL  # noqa: PLC0415 - slow to load
 
-        headers = {"Content-Type": "application/json", "User-Agent": "gradatim"}
+        headers = {"Content-Type": "application/json", "User-Agent": self.agent}
         if self._key:
             bearer = self._key_header.lower() == "authorization"
             headers[self._key_header] = f"Bearer {self._key}" if bearer else self._key
@@ -251,7 +299,7 @@ class Endpoint:
         """Return the fault that an error of the connection is. What was never sent cannot have been billed."""
         import aiohttp  # noqa: PLC0415 - importing gradatim must stay cheap
 
-        said = f"{self.base_url}: {error or type(error).__name__}"
+        said = f"{self.base_url}: {_reason(error)}"
         if isinstance(error, aiohttp.SocketTimeoutError):
             return Retry("idle_timeout", f"{said}: no byte for {self._idle_timeout:g} s", billed=True)
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -279,19 +327,19 @@ class Endpoint:
             return f"set the environment variable {self._key_env} to a valid key for {self.base_url}"
         return f"no key was sent to {self.base_url}: name the environment variable that holds it with api_key_env"
 
-    def _audit(self, reply: Reply, request: Request) -> None:
-        """Note what a server did that was not asked for: some answer 200 whatever the model name or limit."""
-        asked, served = self.model.lower(), reply.server_model.lower()
-        if served and served not in asked and asked not in served:
-            self._note("model", f"was asked for {self.model} and says that {reply.server_model} answers")
-        limit, written = request.sampling.max_tokens, reply.usage.completion
-        if written is not None and written > limit:
-            self._note("limit", f"wrote {written} tokens where at most {limit} were asked for")
-
-    def _note(self, topic: str, text: str) -> None:
+    def note(self, topic: str, text: str) -> None:
+        """Keep what the server did, or does not do, for the user; once for each topic."""
         if topic not in self._noted:
             self._noted.add(topic)
             self.notes.append(f"{self.name}: the server at {self.base_url} {text}")
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error of the connection says, without what aiohttp says around it."""
+    inner = getattr(error, "os_error", None)
+    if isinstance(inner, OSError) and inner.errno is not None:
+        return os.strerror(inner.errno) if inner.errno > 0 else inner.strerror or str(error)
+    return str(error) or type(error).__name__
 
 
 async def _read(response: aiohttp.ClientResponse, collector: Collector) -> None:

@@ -66,6 +66,8 @@ class MockStats:
     """When the last answers were sent, in seconds since 1970, oldest first; 8,192 at most."""
     aborted: list[float]
     """When clients went away from requests under way."""
+    probes: int = 0
+    """Chat requests that asked what the server can do; they are in no other count."""
 
 
 @dataclass(slots=True)
@@ -87,6 +89,9 @@ class State:
     bought_again: int = 0
     answers_sent: int = 0
     pooling: int = 0
+    probes: int = 0
+    seeds: int = 0
+    """Seeds of its own that a server which ignores those of requests has taken."""
     in_flight: int = 0
     most_in_flight: int = 0
 
@@ -94,7 +99,7 @@ class State:
         """Forget everything but the requests that are under way."""
         for counts in (self.seen, self.answered, self.faults, self.billed, self.last_answered, self.aborted):
             counts.clear()
-        self.requests = self.bought_again = self.answers_sent = self.pooling = 0
+        self.requests = self.bought_again = self.answers_sent = self.pooling = self.probes = 0
         self.most_in_flight = self.in_flight
 
     def stats(self) -> MockStats:
@@ -113,7 +118,13 @@ class State:
             billed=dict(self.billed),
             last_answered=list(self.last_answered),
             aborted=list(self.aborted),
+            probes=self.probes,
         )
+
+    def probed(self, body: bytes) -> bytes:
+        """Count a chat request that asks what the server can do. Returns what names its body."""
+        self.probes += 1
+        return hashlib.blake2b(body, digest_size=8).digest()
 
     def arrived(self, body: bytes) -> tuple[bytes, str]:
         """Count a chat request. Returns what names its body, and the fault that it meets."""

@@ -30,6 +30,7 @@ import msgspec
 
 from gradatim.errors import GradatimError, SetupError, UsageError
 from gradatim.models.mock_answers import Answers
+from gradatim.models.mock_choices import IGNORED
 from gradatim.models.mock_counts import MockStats, State
 from gradatim.models.mock_faults import Injection
 from gradatim.models.mock_http import Connection
@@ -66,6 +67,10 @@ class MockSettings:
     one answer in ten does not say it."""
     faults: tuple[tuple[str, float], ...] = ()
     """Kinds of `mock_faults.KINDS` with their probabilities."""
+    ignores: tuple[str, ...] = ()
+    """Which of `mock_choices.IGNORED` it does not know, and answers 200 all the same."""
+    context: int | None = None
+    """Tokens of prompt and answer together; listed, and a longer request is refused. None: no limit."""
     seed: int = 0
     """Decides the faults."""
     latency: float = 0.0
@@ -92,6 +97,10 @@ class MockSettings:
         for word in ("latency", "retry_after", "drip"):
             if not 0 <= getattr(self, word) < float("inf"):
                 raise UsageError(f"{word} is {getattr(self, word)}: write seconds, 0 or more")
+        if unknown := set(self.ignores) - IGNORED.keys():
+            raise UsageError(f"--ignore {', '.join(sorted(unknown))}: write one of {', '.join(IGNORED)}")
+        if self.context is not None and self.context < 1:
+            raise UsageError(f"--context {self.context}: write 1 or more")
         if self.deltas < 1:
             raise UsageError(f"deltas is {self.deltas}: write 1 or more")
         Injection(shares=self.faults, seed=self.seed)

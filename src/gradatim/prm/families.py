@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gradatim.errors import UsageError
 from gradatim.prm.qwen import QWEN
 from gradatim.prm.reasonflux import REASONFLUX
+from gradatim.prm.rlhflow import RLHFLOW
 from gradatim.prm.shepherd import SHEPHERD
 from gradatim.prm.skywork import SKYWORK
 from gradatim.prm.token_classification import KIND, token_classification
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from gradatim.prm.family import Family
 
 FAMILIES: dict[str, Family] = {
-    family.kind: family for family in (QWEN, REASONFLUX, SKYWORK, SHEPHERD, token_classification())
+    family.kind: family for family in (QWEN, REASONFLUX, SKYWORK, SHEPHERD, RLHFLOW, token_classification())
 }
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gradatim.prm.steps import SPLIT_RULE, split_steps
+from gradatim.prm.splitting import BLANK_LINES, Splitter
 from gradatim.types import Boundary, Fault, StepScores
 
 if TYPE_CHECKING:
@@ -49,8 +50,20 @@ class Served:
 
     body: Callable[[str, Sequence[str]], dict[str, object]]
     """From a prompt and its steps to the fields of a request that hold them."""
-    options: str
-    """What to serve it with, for a sentence: `serve it with --runner pooling ...`."""
+    tag: str
+    """The token at which the server is to give a row, as the tokenizer names it."""
+    tag_id: int
+    """Its id in the published models."""
+    arguments: Callable[[int], tuple[str, ...]]
+    """From the tag's id to what vLLM is started with besides the model."""
+
+    @property
+    def how(self) -> str:
+        """How to serve it, for a sentence."""
+        return (
+            f"serve it with {shlex.join(self.arguments(self.tag_id))}, where {self.tag_id} is the id of {self.tag} in "
+            "the published models; take your tokenizer's"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,29 +123,44 @@ class Family:
     Raises `SetupError` where a token that the family needs is not one token of it."""
     head: Callable[[Any], Mapping[str, Any]]
     """From the model's config to the modules on top of its backbone, under the names that their tensors have."""
+    splitter: Splitter = BLANK_LINES
+    """How what is scored is split into steps."""
 
 
 def version_of(family: Family, *parts: str) -> str:
     """Return a PRM's version: its format, the rule that splits steps, and what the backend adds."""
-    return ";".join((family.format, SPLIT_RULE, *parts))
+    return ";".join((family.format, family.splitter.rule, *parts))
 
 
 def prepare(family: Family, solution: Solution) -> Prepared | StepScores:
     """Return what the model is to read, or step scores with the reason why it cannot read this solution.
 
+    See `readable` for the reasons.
+    """
+    steps = readable(solution, family.splitter.split, family.forbidden)
+    if isinstance(steps, StepScores):
+        return steps
+    return Prepared(key=solution.key, prompt=solution.prompt, steps=steps)
+
+
+def readable(
+    solution: Solution, split: Callable[[str], tuple[str, ...]], forbidden: Callable[[str], bool]
+) -> tuple[str, ...] | StepScores:
+    """Return a solution's steps, or step scores with the reason why no model can read them.
+
     `no_steps`: the answer is blank. `contains_step_tag`: the question or the answer holds the tag, or another control
     token, and would be read as more steps or more turns than there are. `bad_unicode`: it holds half of a surrogate
     pair, which no tokenizer takes.
     """
-    steps = split_steps(solution.answer)
+    steps = split(solution.answer)
     if not steps:
         return refusal(steps, "no_steps")
     for text in (solution.prompt, solution.answer):
-        if family.forbidden(text):
+        if forbidden(text):
             return refusal(steps, "contains_step_tag")
         if not text.isascii() and _SURROGATE.search(text):
             return refusal(steps, "bad_unicode")
-    return Prepared(key=solution.key, prompt=solution.prompt, steps=steps)
+    return steps
 
 
 def refusal(steps: tuple[str, ...], reason: str) -> StepScores:

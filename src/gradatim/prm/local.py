@@ -8,6 +8,7 @@ the first call of `score`.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from gradatim.errors import SetupError, UsageError
 from gradatim.prm.checkpoint import Checkpoint, check_tensors, read_checkpoint
 from gradatim.prm.families import family_of
 from gradatim.prm.family import Encoded, Prepared, prepare, refusal, scored, version_of
+from gradatim.prm.splitting import splitter_of
 from gradatim.types import Boundary, Fault, StepScores
 from gradatim.weights import device_of, no_bar
 
@@ -39,6 +41,7 @@ class LocalPRM:
     CUDA, as published, and float32 elsewhere; the last softmax is float32 everywhere. `batch_tokens`: the most tokens,
     padding included, that go through the model at once, save for one solution that is longer alone.
     `context`: the most tokens of a solution that is scored; None takes the model's own, and more than that is refused.
+    `steps`: the rule that splits answers, `blank-lines` or `reasoning`.
 
     Raises `SetupError` where the folder is not such a PRM or the extra is not installed, `UsageError` for a wrong
     setting.
@@ -53,8 +56,9 @@ class LocalPRM:
         device: str = "auto",
         batch_tokens: int = 16384,
         context: int | None = None,
+        steps: str = "blank-lines",
     ) -> None:
-        family = family_of(kind, separator=separator)
+        family = replace(family_of(kind, separator=separator), splitter=splitter_of(steps))
         folder = Path(os.path.expanduser(path))  # noqa: PTH111 - Path's raises where no such home is
         checkpoint = read_checkpoint(folder, family.architecture)
         if batch_tokens < 1:

@@ -6,6 +6,7 @@ step's score is the probability of the second of two labels at its `<extra_0>`.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,11 +29,6 @@ _CONTROL = re.compile(
     r"|vision_start|vision_end|vision_pad|image_pad|video_pad|fim_prefix|fim_middle|fim_suffix|fim_pad|repo_name|file_sep)\|>"
 )
 """What a Qwen2.5 tokenizer reads as a control token. Named one by one: `<|x|>` is mathematics, not a token."""
-
-SERVE = (
-    """serve it with --runner pooling --pooler-config '{"tok_pooling_type": "STEP", "step_tag_id": N}', where N is """
-    f"the id of {STEP_TAG} in its tokenizer (151651 for the published Qwen2.5-Math-PRM)"
-)
 
 
 def joined(steps: Sequence[str]) -> str:
@@ -102,6 +98,11 @@ def body(prompt: str, steps: Sequence[str]) -> dict[str, object]:
     return {"input": chat_text(prompt, steps), "add_special_tokens": False}
 
 
+def arguments(tag_id: int) -> tuple[str, ...]:
+    """Return what vLLM is started with. It knows the architecture, and takes 151651 for the tag by itself."""
+    return "--runner", "pooling", "--pooler-config", json.dumps({"pooling_type": "STEP", "step_tag_id": tag_id})
+
+
 def head(config: Any) -> Mapping[str, Any]:
     """Two layers, two labels."""
     from torch import nn  # noqa: PLC0415 - optional, and seconds to import
@@ -115,7 +116,7 @@ QWEN = Family(
     format="qwen2.5-math-prm-1",
     context=4096,
     aggregation="mean",
-    licence="Apache-2.0 (7B); the Qwen licence (72B)",
+    licence="Qwen licence",
     architecture=Architecture(
         name="Qwen2ForProcessRewardModel",
         model_type="qwen2",
@@ -124,7 +125,7 @@ QWEN = Family(
         unused=("lm_head.weight",),
         called="a Qwen2.5-Math-PRM",
     ),
-    served=Served(body=body, options=SERVE),
+    served=Served(body=body, tag=STEP_TAG, tag_id=151651, arguments=arguments),
     forbidden=forbidden,
     encoder=encoder,
     head=head,

@@ -52,12 +52,12 @@ REASONFLUX = replace(
     qwen.QWEN,
     kind="reasonflux",
     format="reasonflux-prm-1",
-    licence="see its model card",
+    licence="not known; see its model card",
     architecture=replace(
         qwen.QWEN.architecture,
         called="ReasonFlux-PRM-7B",
         also_read=("tokenizer_config.json", "chat_template.jinja"),
     ),
-    served=Served(body=_body, options=qwen.SERVE),
+    served=Served(body=_body, tag=qwen.STEP_TAG, tag_id=151651, arguments=qwen.arguments),
     encoder=_encoder,
 )

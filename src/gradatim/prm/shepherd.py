@@ -4,12 +4,13 @@ From the model card of math-shepherd-mistral-7b-prm: the question, a blank, and 
 ended by ` ки`, a line each; a step's score is the probability of `+` against `-` at its ` ки`, by softmax over the two.
 
 On a server the two rows of `lm_head` are all that is asked for: vLLM makes a classifier of them. What its documentation
-names for this model, `returned_token_ids`, takes columns of the hidden states and not of the logits
-(vllm-project/vllm#16545), and so gives numbers that mean nothing.
+names for this model, `returned_token_ids`, takes columns of the hidden states and not of the logits (its issue 16545):
+numbers that mean nothing.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,12 +30,6 @@ _BOS, _TAG_TOKEN, _BAD, _GOOD = "<s>", "▁ки", "▁-", "▁+"
 """Tokens of Mistral's vocabulary: 1, 12902, 387 and 648."""
 _CONTROL = re.compile(f"{TAG}|</?s>|<unk>")
 _NUMBERED = re.compile(r"\W{0,4}step\s*[0-9]", re.IGNORECASE)
-
-_SERVE = (
-    "serve it with vLLM 0.32 or later and --runner pooling --convert classify "
-    """--hf-overrides '{"classifier_from_token": ["▁-", "▁+"], "method": "no_post_processing"}' """
-    """--pooler-config '{"tok_pooling_type": "STEP", "step_tag_id": 12902}'"""
-)
 
 
 def text(prompt: str, steps: Sequence[str]) -> str:
@@ -94,12 +89,22 @@ def _body(prompt: str, steps: Sequence[str]) -> dict[str, object]:
     return {"input": text(prompt, steps), "add_special_tokens": True}
 
 
+def _arguments(tag_id: int) -> tuple[str, ...]:
+    classifier = {"classifier_from_token": [_BAD, _GOOD], "method": "no_post_processing"}
+    pooler = {"task": "token_classify", "pooling_type": "STEP", "step_tag_id": tag_id}
+    return (
+        *("--runner", "pooling", "--convert", "classify"),
+        *("--hf-overrides", json.dumps(classifier, ensure_ascii=False)),
+        *("--pooler-config", json.dumps(pooler)),
+    )
+
+
 SHEPHERD = Family(
     kind="math-shepherd",
     format="math-shepherd-1",
     context=8192,
     aggregation="min",
-    licence="none is named on its model card",
+    licence="not known; see its model card",
     architecture=Architecture(
         name="MistralForCausalLM",
         model_type="mistral",
@@ -107,7 +112,7 @@ SHEPHERD = Family(
         unused=(),
         called="math-shepherd-mistral-7b-prm",
     ),
-    served=Served(body=_body, options=_SERVE),
+    served=Served(body=_body, tag=_TAG_TOKEN, tag_id=12902, arguments=_arguments),
     forbidden=lambda text: _CONTROL.search(text) is not None,
     encoder=_encoder,
     head=_head,

@@ -39,6 +39,19 @@ def bos_token(folder: Path) -> str | None:
     return None
 
 
+def token_id(folder: Path, token: str) -> int | None:
+    """Return a token's id by the folder's tokenizer.json, without the library; None where it is not there.
+
+    Also where there is no such file: the folder may be an id of the hub.
+    """
+    try:
+        found = json.loads((folder / "tokenizer.json").read_bytes())
+        ids = {one["content"]: one["id"] for one in found["added_tokens"]} | found["model"]["vocab"]
+        return int(ids[token])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def one_token(tokenizer: Any, token: str, file: Path) -> int:
     """Return the token's id. Raises `SetupError` where it is not one token of the tokenizer."""
     number = tokenizer.token_to_id(token)

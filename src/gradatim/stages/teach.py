@@ -107,6 +107,7 @@ def teach(
     desk = Desk(library, draw, setting, sampling, settings, curate or CurateSettings())
     judge_ = _Judge(library, desk, verify)
     asking = Asking(library, model, setting, stage="teach", price=price, committed=judge_.put, level_of=desk.level_of)
+    asking.tries = settings.tries
     stopped, asked = "", 0
 
     def tick(now: EngineStats) -> Tick:

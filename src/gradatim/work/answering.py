@@ -87,6 +87,7 @@ def answer(library: Library, model: Model, wanted: Wanted, means: Means) -> Atte
     before = attempts.count_done(library, setting, wanted.sets, wanted.samples)
     price = means.price
     asking = Asking(library, model, setting, stage=wanted.stage, price=price)
+    asking.samples = wanted.samples
     feed = _Missing(library, setting, wanted)
 
     def tick(stats: EngineStats) -> Tick:

@@ -17,9 +17,11 @@ from gradatim.library.journal import Journal
 from gradatim.library.ledger import ensure_account
 from gradatim.models.budget import Budget
 from gradatim.models.engine import Engine
+from gradatim.models.needs import Needs
+from gradatim.models.pace import EngineSettings
 from gradatim.progress import Tick, Ticker
 from gradatim.types import Request
-from gradatim.work import books
+from gradatim.work import books, probing
 from gradatim.work.books import Books, Item, Paid
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from gradatim.models import Model
     from gradatim.models.budget import Price
     from gradatim.models.engine import Feed
-    from gradatim.models.pace import EngineSettings, EngineStats
+    from gradatim.models.pace import EngineStats
     from gradatim.progress import Progress
     from gradatim.types import Fault, Question, Reply, Sampling
 
@@ -73,7 +75,12 @@ class Asking:
         self._price = price
         self._committed = committed
         self._level_of = level_of
+        self.samples = 1
+        """Answers to a question that must be able to differ."""
+        self.tries = 1
+        """How often a question is asked at most."""
         self._books: Books | None = None
+        self._account: int | None = None
         self.cost = 0.0
         self.faults: dict[str, int] = {}
 
@@ -87,7 +94,8 @@ class Asking:
     ) -> EngineStats:
         """Ask everything the feed gives; every answer is committed before this returns or raises.
 
-        Raises `UsageError` where the library holds answers of other weights under the model's name.
+        Raises `UsageError` where the library holds answers of other weights under the model's name, and what
+        `probing.ensure` raises, before anything is asked.
         """
         if fingerprint := getattr(self._model, "fingerprint", ""):
             check_weights(self._library, self._model.name, fingerprint)
@@ -95,7 +103,7 @@ class Asking:
             budget = None if self._price is None else Budget(price=self._price)
         else:
             budget.know(self._price)
-        account = self._account() if budget is not None and budget.counts else None
+        account = self._account = self._opened_account() if budget is not None and budget.counts else None
         journal: Journal[Item] = Journal(
             self._library,
             books.write,
@@ -105,9 +113,10 @@ class Asking:
         )
         if budget is not None and account is not None:
             self._books = Books(journal.put, account, priced=budget.price is not None, about=self._about)
+        guarded = _Guarded(feed, journal)
         engine = Engine(
             self._model,
-            _Guarded(feed, journal),
+            guarded,
             on_reply=lambda request, reply: journal.put(self._attempt(request, reply)),
             on_fault=lambda request, fault: journal.put(self._fault(request, fault)),
             settings=settings,
@@ -117,6 +126,8 @@ class Asking:
         self.engine = engine
         with Ticker(lambda: progress(self._stage, self._told(watch(engine.stats)))):
             try:
+                if (first := guarded.peek()) is not None:
+                    self._probe(first, settings, budget)
                 engine.run()
             finally:
                 journal.close()
@@ -136,7 +147,18 @@ class Asking:
         """Say that the feed may have something again; from any thread."""
         self.engine.wake()
 
-    def _account(self) -> int:
+    def _probe(self, first: Request, settings: EngineSettings | None, budget: Budget | None) -> None:
+        needs = Needs(
+            sampling=first.sampling,
+            samples=self.samples,
+            tries=self.tries,
+            limited=budget is not None and budget.limited,
+        )
+        at_once = (settings or EngineSettings()).concurrency
+        purse = None if self._account is None else probing.Purse(library=self._library, account=self._account)
+        probing.ensure(self._model, needs, at_once=at_once, budget=budget, purse=purse)
+
+    def _opened_account(self) -> int:
         """Return the key of what this run spends on its model, under its setting."""
         setting = self._setting
         return ensure_account(self._library, self._stage, setting.role, setting.model, setting.pk)
@@ -171,14 +193,21 @@ class _Guarded:
     """A feed that ends when the journal fails: a feed that waits for commits would wait for ever."""
 
     def __init__(self, feed: Feed, journal: Journal[Item]) -> None:
+        self._first: Request | None = None
         self._feed = feed
         self._journal = journal
 
+    def peek(self) -> Request | None:
+        """Return the next request, which `take` will give."""
+        self._first = self._feed.take()
+        return self._first
+
     def take(self) -> Request | None:
         """Give the next request."""
-        return self._feed.take()
+        first, self._first = self._first, None
+        return first or self._feed.take()
 
     def open(self) -> bool:
         """Whether there may be more. Raises what keeps the journal from committing."""
         self._journal.check()
-        return self._feed.open()
+        return self._first is not None or self._feed.open()

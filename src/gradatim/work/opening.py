@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from gradatim.config.judging import critic_of
 from gradatim.errors import SetupError
 from gradatim.models.budget import Budget, Price
 from gradatim.models.endpoint import Endpoint
@@ -13,14 +13,16 @@ from gradatim.models.folder import read_folder
 from gradatim.models.local import CONCURRENCY, LocalModel
 from gradatim.models.pace import EngineSettings
 from gradatim.models.transformers_serve import Suited
+from gradatim.prm.chat import ChatPRM
 from gradatim.prm.families import FAMILIES
 from gradatim.prm.local import LocalPRM
 from gradatim.prm.pooling import PoolingPRM
-from gradatim.prm.qwen import STEP_TAG
+from gradatim.prm.rlhflow import RLHFLOW_CHAT
+from gradatim.prm.tokens import token_id
 from gradatim.serving.commands import Engines
 from gradatim.serving.server import Server, Serving
 from gradatim.tiny import places
-from gradatim.work.served import ServedModel, ServedPRM
+from gradatim.work.served import NOWHERE, ServedModel, ServedPRM
 
 if TYPE_CHECKING:
     from gradatim.config import BudgetSettings, Config, ModelSettings, PrmSettings
@@ -55,12 +57,14 @@ def _endpoint(settings: ModelSettings, base_url: str, served_as: str | None) -> 
         model=served_as,
         stream=settings.stream,
         idle_timeout=settings.idle_timeout,
+        # The tiny teacher is a part of Gradatim: there is nothing to find out.
+        probe=settings.probe and not places.is_tiny(settings.base_url or ""),
     )
 
 
 def server_log(config: Config, name: str) -> Path:
     """Return where the log of a model's server is kept: beside the library."""
-    return Path(config.library).parent / "servers" / f"{name}.log"
+    return Path(config.library).parent / "servers" / f"{name.replace('/', '--')}.log"
 
 
 def _served(settings: ModelSettings, log: Path | None) -> ServedModel:
@@ -68,9 +72,8 @@ def _served(settings: ModelSettings, log: Path | None) -> ServedModel:
     path = settings.path or settings.model
     engines = _engines(settings, path)
     return ServedModel(
-        name=settings.model,
         server=_server(settings, engines, log),
-        make=lambda base_url: _endpoint(settings, base_url, engines.model),
+        endpoint=_endpoint(settings, f"{NOWHERE}/v1", engines.model),
         suited=Suited(path) if settings.serve == "transformers" else None,
         fingerprint=_fingerprint(path),
     )
@@ -170,15 +173,33 @@ def open_prm(settings: PrmSettings, *, log: Path | None = None) -> PRM:
             separator=settings.separator,
             device=settings.device,
             context=settings.context,
+            steps=steps_of(settings),
         )
     if settings.serve is not None:
-        path = settings.path or settings.model
-        engines = _engines(settings, path, _pooling(Path(path)))
-        return ServedPRM(_server(settings, engines, log), lambda base_url: _pooling_prm(settings, base_url))
-    return _pooling_prm(settings, settings.base_url or "")
+        return _served_prm(settings, log)
+    return _unserved_prm(settings, settings.base_url or "")
 
 
-def _pooling_prm(settings: PrmSettings, base_url: str) -> PoolingPRM:
+def steps_of(settings: PrmSettings) -> str:
+    """Return the rule that splits what is scored: the settings' own, or that of the text."""
+    return settings.steps or ("reasoning" if settings.text == "thinking" else "blank-lines")
+
+
+def _unserved_prm(settings: PrmSettings, base_url: str) -> PRM:
+    """Return the PRM on a server that is there. Raises `UsageError` for a family that no server has."""
+    return _chat_prm(settings, base_url) if settings.backend == "chat" else _pooling_prm(settings, base_url)
+
+
+def _served_prm(settings: PrmSettings, log: Path | None) -> ServedPRM:
+    """Return the PRM whose server is started here. Raises `UsageError` for a family that no server has."""
+    _unserved_prm(settings, NOWHERE)
+    path = settings.path or settings.model
+    extra = () if settings.backend == "chat" else pooling_arguments(Path(path), settings.kind)
+    server = _server(settings, _engines(settings, path, extra), log)
+    return ServedPRM(server, lambda base_url: _unserved_prm(settings, base_url))
+
+
+def _pooling_prm(settings: PrmSettings, base_url: str) -> PRM:
     return PoolingPRM(
         model=settings.model,
         kind=settings.kind,
@@ -187,15 +208,27 @@ def _pooling_prm(settings: PrmSettings, base_url: str) -> PoolingPRM:
         concurrency=settings.concurrency,
         idle_timeout=settings.idle_timeout,
         context=settings.context,
+        steps=steps_of(settings),
     )
 
 
-def _pooling(folder: Path) -> tuple[str, ...]:
+def _chat_prm(settings: PrmSettings, base_url: str) -> PRM:
+    chat = critic_of(settings) if settings.kind == "critic" else RLHFLOW_CHAT
+    return ChatPRM(
+        model=settings.model,
+        base_url=base_url,
+        chat=chat,
+        api_key_env=settings.api_key_env,
+        concurrency=settings.concurrency,
+        idle_timeout=settings.idle_timeout,
+        context=settings.context,
+        steps=steps_of(settings),
+    )
+
+
+def pooling_arguments(folder: Path, kind: str) -> tuple[str, ...]:
     """Return how vLLM serves a PRM: with the id of its step tag, from the folder's tokenizer where there is one."""
-    tag = 151651  # as in the published Qwen2.5-Math-PRM
-    try:
-        added = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
-        tag = next((one["id"] for one in added if one["content"] == STEP_TAG), tag)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # an id of the hub; or a folder that vLLM itself will refuse
-    return "--runner", "pooling", "--pooler-config", json.dumps({"pooling_type": "STEP", "step_tag_id": tag})
+    served = FAMILIES[kind].served
+    assert served is not None
+    found = token_id(folder, served.tag)
+    return served.arguments(served.tag_id if found is None else found)

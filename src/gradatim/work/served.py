@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from gradatim.serving.server import Place, Server
     from gradatim.types import Reply, Request, StepScores
 
-_NOWHERE = "http://127.0.0.1:9"
-"""For a PRM that is to say its name and version: nothing is sent there."""
+NOWHERE = "http://127.0.0.1:9"
+"""Where a server is before it is started. Nothing is sent there."""
 
 
 def kept(model: Model) -> AbstractContextManager[None]:
@@ -41,25 +41,23 @@ class ServedModel:
     def __init__(
         self,
         *,
-        name: str,
         server: Server,
-        make: Callable[[str], Endpoint],
+        endpoint: Endpoint,
         suited: Callable[[Request], Request] | None = None,
         fingerprint: str = "",
     ) -> None:
-        """Nothing is started. `make` makes the endpoint for a base URL.
+        """Nothing is started. The endpoint's base URL is set once the server is there, in each life anew.
 
-        `suited` puts a request as the engine wants it, once the server is there; `fingerprint` is that of the weights,
-        where they are in a folder.
+        `suited` puts a request as the engine wants it; `fingerprint` is that of the weights, where they are in a
+        folder.
         """
-        self.name = name
+        self.name = endpoint.name
         self.fingerprint = fingerprint
-        self.notes: list[str] = []
+        self.notes = endpoint.notes
         """What was found out about the server and concerns the user, each once, oldest first."""
         self._server = server
-        self._make = make
+        self._endpoint = endpoint
         self._suited = suited
-        self._endpoint: Endpoint | None = None
         self._place: Place | None = None
         self._waiting: asyncio.Task[Place] | None = None
         self._held = 0
@@ -67,7 +65,7 @@ class ServedModel:
     @property
     def state(self) -> str:
         """What keeps answers waiting; empty when nothing does."""
-        if self._waiting is None or self._waiting.done():
+        if not self._server.starting:
             return ""
         return "starting its server again" if self._server.died else "starting its server"
 
@@ -88,9 +86,9 @@ class ServedModel:
         Raises what `Endpoint.ask` does, and `SetupError` where the server cannot be started or keeps dying.
         """
         while True:
-            place, endpoint = await self._up()
+            place = await self._up()
             try:
-                reply = await endpoint.ask(self._suited(request) if self._suited else request)
+                reply = await self._endpoint.ask(self._suited(request) if self._suited else request)
             except (Retry, Overloaded) as fault:
                 if isinstance(fault, Overloaded) and fault.fault.reason != "http_503":
                     raise
@@ -106,37 +104,26 @@ class ServedModel:
             self._server.interrupt()
             await asyncio.gather(waiting, return_exceptions=True)
             await asyncio.to_thread(self._end)
-        endpoint, self._endpoint, self._place = self._endpoint, None, None
-        if endpoint is not None:
-            await endpoint.close()
+        await self._endpoint.close()
         if not self._held:
             await asyncio.to_thread(self._end)
 
     def _end(self) -> None:
         """End the server, and take over what there is to say about it."""
         self._server.stop()
-        for said in self._server.notes:
-            self.note(said)
+        self.notes += [said for note in self._server.notes if (said := f"{self.name}: {note}") not in self.notes]
 
-    def note(self, text: str) -> None:
-        """Note what concerns the user, once."""
-        said = text if text.startswith(f"{self.name}: ") else f"{self.name}: {text}"
-        if said not in self.notes:
-            self.notes.append(said)
-
-    async def _up(self) -> tuple[Place, Endpoint]:
+    async def _up(self) -> Place:
         """Wait until the server is there; one waits for all."""
         place = self._server.here
         if place is None:
             if self._waiting is None or self._waiting.done():
                 self._waiting = asyncio.create_task(asyncio.to_thread(self._server.up))
             place = await asyncio.shield(self._waiting)
-        if self._endpoint is None or place != self._place:
-            old, self._endpoint, self._place = self._endpoint, self._make(f"{place.url}/v1"), place
-            self._endpoint.notes = self.notes
-            if old is not None:
-                await old.close()
-        return place, self._endpoint
+        if place != self._place:
+            self._place, self._endpoint.base_url = place, f"{place.url}/v1"
+            await self._endpoint.close()
+        return place
 
 
 class ServedPRM:
@@ -146,7 +133,7 @@ class ServedPRM:
         """Nothing is started. `make` makes the PRM for a server's URL; what it raises is raised here."""
         self._server = server
         self._make = make
-        unsent = make(_NOWHERE)
+        unsent = make(NOWHERE)
         self.name = unsent.name
         self.version = unsent.version
         self.aggregation = unsent.aggregation
