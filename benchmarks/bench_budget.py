@@ -42,10 +42,12 @@ def main() -> int:
         totals.update({key: round(value) for key, value in found.items() if key not in ("money", "limit")})
         totals["kills"] += made.kills
         totals["close"] += made.tokens is not None and found["booked"] > 0.9 * made.tokens
+    keys = ("kills", "requests", "answers", "why answer", "why failed", "why lost", "billed", "booked")
+    said = {key: f"{totals[key]:,}" for key in keys}
     print(
-        f"{options.runs} runs, {totals['kills']} kills, {totals['requests']:,} requests, {totals['answers']:,} answers, "
-        f"payments: {totals['why answer']:,} answer, {totals['why failed']:,} failed, {totals['why lost']:,} lost; "
-        f"{totals['billed']:,} tokens billed, {totals['booked']:,} in the books; {totals['close']} runs came within a "
+        f"{options.runs} runs, {said['kills']} kills, {said['requests']} requests, {said['answers']} answers; "
+        f"payments: {said['why answer']} answer, {said['why failed']} failed, {said['why lost']} lost; "
+        f"{said['billed']} tokens billed, {said['booked']} in the books; {totals['close']} runs came within a "
         f"tenth of their limit on tokens; {failed} runs failed; {time.monotonic() - begin:.0f} s"
     )
     return int(failed > 0)

@@ -6,7 +6,7 @@ from gradatim.types import StepScores
 class Scores:
     """A PRM of the test's: gives each solution what `decide` says, and counts what it was asked."""
 
-    name, version = "scores", "1"
+    name, version, aggregation = "scores", "1", "mean"
 
     def __init__(self, decide) -> None:
         self.decide = decide

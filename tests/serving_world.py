@@ -14,6 +14,7 @@ import pytest
 
 from gradatim.serving.commands import Engines
 from gradatim.serving.server import Server, Serving
+from gradatim.serving.supervisor import processes
 
 ENGINE = (sys.executable, str(Path(__file__).with_name("standin_engine.py")))
 WORD = "GRADATIM_TEST"
@@ -87,6 +88,12 @@ def starts(folder: Path) -> list[int]:
         return [int(line.split()[0]) for line in (folder / "starts").read_text().splitlines()]
     except FileNotFoundError:
         return []
+
+
+def nameless(folder: Path) -> list[int]:
+    """Return the engine's children without an environment that still live."""
+    numbers = [int(line) for line in (folder / "nameless").read_text().splitlines()]
+    return [pid for pid in numbers if pid in processes()]
 
 
 def others(folder: Path) -> list[str]:

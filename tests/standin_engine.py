@@ -29,6 +29,8 @@ def main() -> None:
     parser.add_argument("--do", action="append", default=[])
     parser.add_argument("--answers")
     parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--context", type=int)
+    parser.add_argument("--ignore", action="append", default=[])
     parser.add_argument("--runner")
     parser.add_argument("--pooler-config")
     asked = parser.parse_args()
@@ -65,6 +67,8 @@ def serve(asked) -> None:
         models=(asked.served_model_name,),
         answers=asked.answers,
         latency=asked.latency,
+        context=asked.context,
+        ignores=tuple(asked.ignore),
     )
     serve_forever(settings, lambda url: say(f"listening on {url}"))
 
@@ -73,7 +77,7 @@ def die(_, why) -> None:
     """Die before listening."""
     say("(EngineCore pid=7) ERROR 11-26 04:48:24 [core.py:15] Traceback (most recent call last):")
     say(f"(EngineCore pid=7) ERROR 11-26 04:48:24 [core.py:15] RuntimeError: {why}")
-    say("RuntimeError: Engine core initialization failed. See root cause above.")
+    say("RuntimeError: Engine core initialization failed. See root cause above.", end="")
     sys.exit(3)
 
 
@@ -100,12 +104,24 @@ def orphans(_, __) -> None:
     subprocess.run([sys.executable, "-c", lost], check=True)
 
 
+def nameless(asked, _) -> None:
+    """Start a child without any environment, as one looks that gave itself a name; its number goes into a file."""
+    child = subprocess.Popen([sys.executable, "-c", SLEEPER], env={})
+    with Path(asked.model, "nameless").open("a") as file:
+        file.write(f"{child.pid}\n")
+
+
 def chatter(_, megabytes) -> None:
     """Print a lot."""
     line = "x" * 1023 + "\n"
     for _ in range(int(megabytes) * 1024):
         sys.stdout.write(line)
     sys.stdout.flush()
+
+
+def renamed(asked, name) -> None:
+    """Serve under another name, as with `--served-model-name` in serve_args."""
+    asked.served_model_name = name
 
 
 def taken(asked, _) -> None:

@@ -27,7 +27,7 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     write_pool(folder / "pool.jsonl")
     settings = gradatim.MockSettings(
-        models=("small", "big"), accuracies=(("small", 0.4), ("big", 0.9)), answers=str(folder / "pool.jsonl")
+        models=("small", "big", "quiet"), accuracies=(("small", 0.4), ("big", 0.9)), answers=str(folder / "pool.jsonl")
     )
     with gradatim.MockServer(settings) as server:
         make_libraries(folder, server.url)

@@ -22,7 +22,7 @@ PRM = gr.GradeSettings(code_scores="prm")
 class Scores:
     """A PRM of the test's: gives every solution the same score, and keeps what it was asked."""
 
-    name, version = "scores", "1"
+    name, version, aggregation = "scores", "1", "mean"
 
     def __init__(self, score: float = 0.5) -> None:
         self.score_ = score

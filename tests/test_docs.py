@@ -161,7 +161,8 @@ def test_the_readme_runs(shell):
     answers = str(shell.folder / "pool.jsonl")
     settings = gr.MockSettings(models=tuple(names), accuracies=((names[0], 0.4),), accuracy=0.95, answers=answers)
     with gr.MockServer(settings) as server:
-        served = re.sub(r'base_url = ".*"', f'base_url = "{server.url}"', toml).replace("size = 2000", "size = 20")
+        anywhere = re.compile(r'^(?:base_url|serve) = "[^"]*".*$', re.MULTILINE)
+        served = anywhere.sub(f'base_url = "{server.url}"', toml).replace("size = 2000", "size = 20")
         (shell.folder / "gradatim.toml").write_text(served)
         shell("\n".join(commands))
         (shell.folder / "block.py").write_text(python)
@@ -228,6 +229,12 @@ def test_every_view_and_column_stands_in_the_formats_page():
     connection.close()
 
 
+def test_the_money_page_runs(shell, served):
+    """The page's run is killed, goes on, and stays within its budget by the server's own count."""
+    out = run_page(DOCS / "money.md", shell, served)
+    assert "answer" in out
+
+
 def test_every_fault_kind_stands_in_the_mock_server_page():
     """mock-server.md has the kinds with the words of the code."""
     page = (DOCS / "mock-server.md").read_text(encoding="utf-8")
@@ -275,7 +282,7 @@ def test_relative_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_is_run_or_says_why_not(page):
     """A shell or Python block outside the pages that are run carries a comment with the reason."""
-    if page.name in ("tutorial.md", "mock-server.md", "python.md", "evaluate.md", "README.md"):
+    if page.name in ("tutorial.md", "mock-server.md", "money.md", "python.md", "evaluate.md", "README.md"):
         return
     for kind, text, note in blocks(page):
         assert kind not in ("sh", "python") or note, text

@@ -314,7 +314,7 @@ def test_check_takes_a_404():
 
 
 def test_what_was_not_asked_for_is_noted_once():
-    """Another model's name in the answer, and more tokens than allowed, are said once each."""
+    """Another model's name in the answer, more tokens than allowed and a missing end are said once each."""
     body = (
         b'{"model":"other","choices":[{"message":{"content":"4"}}],"usage":{"prompt_tokens":1,"completion_tokens":99}}'
     )
@@ -322,9 +322,10 @@ def test_what_was_not_asked_for_is_noted_once():
         endpoint = Endpoint(name="m", model="my-model", base_url=server.url)
         ask(endpoint)
         ask(endpoint)
-        assert len(endpoint.notes) == 2
+        assert len(endpoint.notes) == 3
         assert "other" in endpoint.notes[0]
         assert "99 tokens" in endpoint.notes[1]
+        assert "finish_reason" in endpoint.notes[2]
 
 
 @pytest.mark.parametrize("stream", [True, False])

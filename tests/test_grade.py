@@ -16,7 +16,7 @@ RATE = gr.GradeSettings(rule="rate")
 class Unwanted:
     """A PRM that must not be asked."""
 
-    name, version = "scores", "1"
+    name, version, aggregation = "scores", "1", "mean"
 
     def score(self, _):
         raise AssertionError("the PRM was asked")

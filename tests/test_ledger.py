@@ -191,6 +191,16 @@ def test_where_nothing_can_be_reserved_nothing_is_sent(library, monkeypatch):
     assert why(library) == {}
 
 
+def test_a_run_that_ends_while_requests_wait_for_their_reservations_sends_and_owes_nothing(library, monkeypatch):
+    """The time is over before the first commit: no request went out, and nothing is reserved or paid."""
+    monkeypatch.setattr("gradatim.work.books.GATHER", 1.0)
+    model = Model(library.path)
+    result = run(library, model, budget=Budget(seconds=0.3, price=PRICE))
+    assert "time is over" in result.stopped
+    assert model.asked == 0
+    assert why(library) == {}
+
+
 def test_a_library_from_before_goes_on_with_the_sums_of_its_attempts(tmp_path, monkeypatch):
     """After the migration attempts count as they did, worst cases included, and new ones by the ledger."""
     with monkeypatch.context() as old:
@@ -230,7 +240,7 @@ def test_sums_beyond_what_sqlite_can_add(library):
 def test_teaching_is_booked_by_level_and_counts_per_draw(tmp_path):
     """Each of the teacher's payments has the level at which its question was drawn; another draw has none of them."""
     with drawn_library(tmp_path, size=10) as library, gr.MockServer(gr.MockSettings(accuracy=0.7)) as server:
-        teacher = gr.Endpoint(name="m", base_url=server.url)
+        teacher = gr.Endpoint(name="m", base_url=server.url, probe=False)
         gr.teach(library, "d", teacher, gr.TeachSettings(tries=2), price=PRICE)
         levels = library.all(
             "SELECT l.level, d.level FROM ledger l JOIN draws d ON d.question = l.question AND d.draw = 'd'"

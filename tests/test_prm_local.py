@@ -15,7 +15,7 @@ pytest.importorskip("transformers", reason="needs the extra [local]")
 from gradatim.errors import SetupError, UsageError  # noqa: E402 - after the skips
 from gradatim.prm import Solution  # noqa: E402 - after the skips
 from gradatim.prm.local import LocalPRM  # noqa: E402 - after the skips
-from gradatim.prm.qwen import QWEN  # noqa: E402 - after the skips
+from gradatim.prm.qwen import chat_text  # noqa: E402 - after the skips
 from gradatim.prm.steps import split_steps  # noqa: E402 - after the skips
 from gradatim.types import Fault, StepScores  # noqa: E402 - after the skips
 from tiny_prm import CONTEXT, WIDTH, make_prm, reference_scores, rewrite  # noqa: E402 - after the skips
@@ -89,7 +89,7 @@ def test_the_text_is_what_the_tokenizers_template_writes(folder):
             {"role": "user", "content": solution.prompt},
             {"role": "assistant", "content": "".join(step.strip() + "<extra_0>" for step in steps)},
         ]
-        assert QWEN.text(solution.prompt, steps) == tokenizer.apply_chat_template(chat, tokenize=False)
+        assert chat_text(solution.prompt, steps) == tokenizer.apply_chat_template(chat, tokenize=False)
 
 
 def test_underflowing_scores_are_scores(tmp_path):

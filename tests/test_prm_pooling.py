@@ -14,7 +14,8 @@ pytest.importorskip("transformers", reason="needs the extra [local], for the ser
 from gradatim.errors import SetupError, UsageError  # noqa: E402 - after the skips
 from gradatim.prm import Solution  # noqa: E402 - after the skips
 from gradatim.prm.local import LocalPRM  # noqa: E402 - after the skips
-from gradatim.prm.pooling import PoolingPRM, _base, _seconds  # noqa: E402 - after the skips
+from gradatim.prm.pooling import PoolingPRM  # noqa: E402 - after the skips
+from gradatim.prm.server import _base, _seconds  # noqa: E402 - after the skips
 from gradatim.types import Fault, StepScores  # noqa: E402 - after the skips
 from tiny_prm import make_prm  # noqa: E402 - after the skips
 from tiny_prm_server import MODEL, TinyPRMServer  # noqa: E402 - after the skips

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gradatim.prm import Solution, family
 from gradatim.prm.family import Prepared, scored
-from gradatim.prm.qwen import QWEN
+from gradatim.prm.qwen import QWEN, chat_text
 from gradatim.types import Fault, StepScores
 
 GOLDEN = (
@@ -36,7 +36,8 @@ def test_the_text_is_that_of_the_model_card():
     """A worked example gives the model card's chat: steps stripped, a tag after each, one newline after each turn."""
     prepared = prepare(solution("Each box holds 4 pens.\n\n  3 \\times 4 = 12.\n\n\nThe answer is \\boxed{12}.\n"))
     assert isinstance(prepared, Prepared)
-    assert prepared.text == GOLDEN
+    assert chat_text(prepared.prompt, prepared.steps) == GOLDEN
+    assert QWEN.served.body(prepared.prompt, prepared.steps) == {"input": GOLDEN, "add_special_tokens": False}
     assert prepared.key == 7
     assert len(prepared.steps) == 3
 
@@ -46,7 +47,7 @@ def test_there_is_one_tag_for_each_step(prompt, answer):
     """Whatever the question and the answer hold, the text has one tag a step, or the solution is refused."""
     got = prepare(solution(answer, prompt))
     if isinstance(got, Prepared):
-        assert got.text.count("<extra_0>") == len(got.steps) > 0
+        assert chat_text(got.prompt, got.steps).count("<extra_0>") == len(got.steps) > 0
     else:
         assert got.reason in {"no_steps", "contains_step_tag", "bad_unicode"}
 

@@ -13,7 +13,7 @@ import pytest
 
 from cli_process import MAIN, SRC, write_pool
 from gradatim.library.store import Library
-from serving_world import WORD, left, linux, nothing_left, others, starts, write_settings
+from serving_world import WORD, left, linux, nameless, nothing_left, others, starts, write_settings
 
 pytestmark = linux
 QUESTIONS = 40
@@ -104,6 +104,32 @@ def test_nothing_is_started_where_nothing_is_to_do(folder):
     assert [len(starts(folder / name)) for name in ("base", "prm")] == [1, 1]
 
 
+def test_a_server_is_asked_what_it_can_do_before_the_run_is(folder, word):
+    """What the probe finds of a server that was started for it ends the run before a question is asked, or is noted."""
+    write_settings(folder, base=("--context", "64"))
+    err = run(folder, "run", "--until", "attempt", code=2)
+    assert "takes 64 tokens of prompt and answer together, and max_tokens = 4096 leaves no room" in err
+    assert left(word) == {}
+    assert rows(folder) == []
+    write_settings(folder, base=("--ignore", "seed"))
+    assert "does not hold seeds" in run(folder, "run", "--until", "attempt")
+    assert len(rows(folder)) == QUESTIONS
+    assert len(starts(folder / "base")) == 2
+
+
+def test_a_stage_that_runs_set_after_set_starts_its_server_once(folder, word):
+    """`evaluate` of two sets asks the same server, which is ended after the second."""
+    write_pool(folder / "first.jsonl", 6, seed=1)
+    write_pool(folder / "second.jsonl", 6, seed=2)
+    write_settings(folder)
+    for name in ("first", "second"):
+        run(folder, "ingest", f"{name}.jsonl", "--eval", "--set", name)
+    run(folder, "evaluate", "--samples", "2")
+    assert rows(folder, "SELECT count(*) FROM attempt") == [(24,)]
+    assert len(starts(folder / "base")) == 1
+    assert left(word) == {}
+
+
 @pytest.mark.slow
 def test_servers_killed_in_mid_stage_cost_no_row(folder, tmp_path_factory, word):
     """A base model's and a PRM's server that are killed in mid-stage change no row, and are no fault."""
@@ -138,7 +164,7 @@ def test_a_server_that_keeps_dying_ends_the_run(folder, word):
     write_settings(folder, base=("--latency", "0.2", "--do", "die-later=0.9"))
     text = (folder / "gradatim.toml").read_text()
     (folder / "gradatim.toml").write_text(
-        text.replace("concurrency = 4\n[prm]", "concurrency = 1\nserve_restarts = 1\n[prm]")
+        text.replace("concurrency = 4\n[prm]", "concurrency = 1\nserve_restarts = 1\nprobe = false\n[prm]")
     )
     err = run(folder, "run", "--until", "attempt", code=4)
     assert "The server of org/base died 2 times, the last time ended by SIGKILL: " in err
@@ -205,6 +231,24 @@ def test_nothing_is_left_whatever_ends_the_run(folder, word, end, when):
     assert time.monotonic() - began < 25
     if code == 130:
         assert "Everything that was done is saved" in err
+
+
+def test_what_a_run_left_that_was_killed_with_its_supervisor_is_ended_by_the_next(folder, word):
+    """Where Gradatim and the supervisor are killed at once, the next run ends what is left of the server."""
+    write_settings(folder, base=("--latency", "0.2", "--do", "nameless"))
+    process = start(folder, "run", "--until", "attempt")
+    wait_for(lambda: count(folder) > 2)
+    (guard,) = [pid for pid, command in left(word).items() if "supervisor.py" in command]
+    os.kill(guard, signal.SIGSTOP)  # so that it does not see the end of the command
+    process.kill()
+    process.communicate()
+    os.kill(guard, signal.SIGKILL)
+    nothing_left(word)
+    assert len(nameless(folder / "base")) == 1
+    write_settings(folder)
+    run(folder, "run", "--until", "attempt")
+    assert nameless(folder / "base") == []
+    assert len(rows(folder)) == QUESTIONS
 
 
 def test_ctrl_c_while_a_server_starts_ends_at_once(folder, word):

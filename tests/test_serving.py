@@ -17,9 +17,10 @@ import pytest
 from gradatim.errors import SetupError
 from gradatim.serving import supervisor
 from gradatim.serving.commands import Engines
+from gradatim.serving.remains import sweep
 from gradatim.serving.server import StoppedError
 from gradatim.serving.tail import last_lines, telling_line
-from serving_world import ENGINE, WORD, left, linux, nothing_left, server, starts
+from serving_world import ENGINE, WORD, left, linux, nameless, nothing_left, server, starts
 
 CASES = json.loads((Path(__file__).parent / "cases" / "server_logs.json").read_text(encoding="utf-8"))
 
@@ -75,7 +76,11 @@ def test_a_server_is_used_and_then_gone(tmp_path, word, does):
             {"program": ("/nowhere/vllm", "serve")},
             r"did not start \(.*No such file or directory: '/nowhere/vllm'\): ",
         ),
-        ((), {"model": "other", "timeout": 1.0}, r"was not ready within 1 seconds"),
+        (
+            ("--do", "renamed=x"),
+            {"timeout": 1.5},
+            r"was not ready within 1.5 seconds: it lists x, not org/base: serve_args ",
+        ),
         (("--do", "orphans", "--do", "die=bad"), {}, r"did not start \(exit status 3\): RuntimeError: bad\. "),
     ],
     ids=[
@@ -83,7 +88,7 @@ def test_a_server_is_used_and_then_gone(tmp_path, word, does):
         "never ready",
         "wrong argument",
         "no such program",
-        "something else answers",
+        "another name",
         "dies, leaving children",
     ],
 )
@@ -93,7 +98,7 @@ def test_a_server_that_does_not_start_is_said_in_one_sentence(tmp_path, word, wo
     with pytest.raises(SetupError, match=said) as raised:
         one.up()
     assert str(raised.value).startswith("the server of org/base ")
-    assert str(tmp_path / "base.log") in str(raised.value)
+    assert "renamed" in str(words) or str(tmp_path / "base.log") in str(raised.value)
     assert "\n" not in str(raised.value)
     nothing_left(word, 1.0)
 
@@ -150,6 +155,63 @@ def test_a_killed_supervisor_takes_its_server_along(tmp_path, word, does):
     assert left(word) == {}
 
 
+@linux
+def test_what_a_killed_supervisor_left_is_ended_before_the_next_life(tmp_path, word):
+    """A child without the mark, which engines write over, is found by its pipe; no record of it stays behind."""
+    one = server(tmp_path, "--do", "nameless")
+    one.up()
+    (guard,) = [pid for pid, command in left(word).items() if "supervisor.py" in command]
+    os.kill(guard, signal.SIGKILL)
+    nothing_left(word)
+    assert len(nameless(tmp_path)) == 1
+    two = server(tmp_path)
+    two.up()
+    assert nameless(tmp_path) == []
+    assert len(list(tmp_path.glob("*.run"))) == 1
+    one.stop()
+    two.stop()
+    assert list(tmp_path.glob("*.run")) == []
+
+
+@linux
+def test_a_record_of_an_earlier_boot_ends_nobody(tmp_path):
+    """Numbers begin anew when the machine does: what has the pipe's number now is somebody else's."""
+    reading, writing = os.pipe()
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=writing)
+    record = {"guard": 2**22, "guard_started": "1", "boot": "other", "pipe": os.fstat(reading).st_ino, "mark": "x"}
+    file = tmp_path / "base.log.7.run"
+    file.write_text(json.dumps(record))
+    sweep(tmp_path / "base.log")
+    assert child.poll() is None
+    assert not file.exists()
+    file.write_text(json.dumps(record | {"boot": supervisor.boot()}))
+    sweep(tmp_path / "base.log")
+    assert child.wait(10) == -signal.SIGKILL
+    os.close(reading)
+    os.close(writing)
+
+
+@linux
+def test_a_server_that_is_watched_is_left_alone(tmp_path, word):
+    """Two servers with one log, of two runs beside each other, do not end one another."""
+    one, two = server(tmp_path), server(tmp_path)
+    first = one.up()
+    two.up()
+    assert not one.gone(first)
+    two.stop()
+    assert not one.gone(first)
+    one.stop()
+    assert left(word) == {}
+
+
+def test_a_log_that_cannot_be_written_is_said(tmp_path):
+    """Where the log's folder is a file, the error says so and nothing is started."""
+    (tmp_path / "servers").write_text("")
+    with pytest.raises(SetupError, match=r"the server's log cannot be written \(.*servers"):
+        server(tmp_path, log=tmp_path / "servers" / "base.log").up()
+    assert starts(tmp_path) == []
+
+
 def test_a_port_that_was_taken_meanwhile_is_not_the_end(tmp_path):
     """Where something else took the port, another one is tried, and that counts as no death."""
     one = server(tmp_path, "--do", "taken")
@@ -186,6 +248,7 @@ def test_a_server_that_prints_for_days_does_not_fill_the_disk(tmp_path):
     one = server(tmp_path, "--do", "chatter=40", "--do", "die=out of paper")
     with pytest.raises(SetupError, match="RuntimeError: out of paper"):
         one.up()
+    assert f"\n{supervisor.ENDED}: 3 " in (tmp_path / "base.log").read_text()
     sizes = [file.stat().st_size for file in tmp_path.glob("base.log*")]
     assert len(sizes) == 2
     assert sum(sizes) < 2 * supervisor.LOG_LIMIT + (1 << 20)
@@ -222,13 +285,12 @@ def test_the_tree_is_the_same_by_ps(monkeypatch):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
         if supervisor.LINUX:
-            assert child.pid in supervisor.below(os.getpid(), supervisor.parents())
+            assert child.pid in supervisor.below(os.getpid(), supervisor.processes())
             monkeypatch.setattr(supervisor, "LINUX", False)
-        known = supervisor.parents()
+        known = supervisor.processes()
         assert child.pid in supervisor.below(os.getpid(), known)
-        assert known[child.pid][0] == os.getpid()
-        assert known[child.pid][1]
-        assert supervisor.marked("anything") == set()
+        assert known[child.pid].parent == os.getpid()
+        assert known[child.pid].started
     finally:
         child.kill()
         child.wait()

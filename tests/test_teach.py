@@ -314,7 +314,7 @@ def test_what_a_server_does_not_take_is_said(library):
     refusal = Answer(parts=[b'{"error": {"message": "Unrecognized request argument: seed"}}'], status=400)
     said = Answer(parts=[b'{"choices": [{"message": {"content": "\\\\boxed{0}"}, "finish_reason": "stop"}]}'])
     with Scripted(refusal, said) as running:
-        model = gr.Endpoint(name="t", base_url=running.url, stream=False)
+        model = gr.Endpoint(name="t", base_url=running.url, stream=False, probe=False)
         settings = gr.TeachSettings(tries=1)
         result = gr.teach(library, "d", model, settings, engine=gr.EngineSettings(concurrency=1))
     assert any("does not take seed" in note for note in result.notes)

@@ -41,14 +41,20 @@ _WORDS = (
 )
 
 
-def make_prm(folder: Path, *, seed: int = 0, head_scale: float = 1.0, shards: int = 1) -> Path:
-    """Write the PRM to `folder` and return it. `head_scale` 1e4 makes one that is so sure that its scores underflow."""
+def make_prm(
+    folder: Path, *, seed: int = 0, head_scale: float = 1.0, shards: int = 1, heads: tuple[int, int] = (4, 2)
+) -> Path:
+    """Write the PRM to `folder` and return it. `head_scale` 1e4 makes one that is so sure that its scores underflow.
+
+    `heads` are those of attention, and how many of them have keys and values. vLLM on a processor takes no narrower
+    ones than 32, so (1, 1).
+    """
     import torch
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True)
-    vocabulary = _write_tokenizer(folder)
-    config = _config(vocabulary)
+    vocabulary = write_tokenizer(folder)
+    config = _config(vocabulary, heads)
     (folder / "config.json").write_text(json.dumps(config))
     tensors = _tensors(config, seed)
     for name in ("score.2.weight", "score.2.bias"):
@@ -101,7 +107,8 @@ def reference_scores(folder: Path, prompt: str, steps) -> list[float]:
     return [labels[i, 1].item() for i, number in enumerate(ids) if number == tag]
 
 
-def _write_tokenizer(folder: Path) -> int:
+def write_tokenizer(folder: Path) -> int:
+    """Write a byte-level BPE tokenizer with Qwen's control tokens; return how many tokens it has."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -122,7 +129,7 @@ def _write_tokenizer(folder: Path) -> int:
     return tokenizer.get_vocab_size()
 
 
-def _config(vocabulary: int) -> dict:
+def _config(vocabulary: int, heads: tuple[int, int]) -> dict:
     return {
         "architectures": ["Qwen2ForProcessRewardModel"],
         "auto_map": {"AutoModel": "modeling_qwen2_rm.Qwen2ForProcessRewardModel"},
@@ -130,8 +137,8 @@ def _config(vocabulary: int) -> dict:
         "hidden_size": WIDTH,
         "intermediate_size": 48,
         "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
+        "num_attention_heads": heads[0],
+        "num_key_value_heads": heads[1],
         "max_position_embeddings": CONTEXT,
         "hidden_act": "silu",
         "rms_norm_eps": 1e-05,

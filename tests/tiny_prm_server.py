@@ -35,6 +35,7 @@ class TinyPRMServer:
         self.delay = 0.0
         self._at_once = 0
         self._tries = {}
+        self._folder = folder
         self._load(folder)
 
     def _load(self, folder: Path) -> None:
@@ -90,7 +91,8 @@ class TinyPRMServer:
             body = await request.json()
             self.requests.append(body)
             await asyncio.sleep(self.delay)
-            mark = next((mark for mark in self.faults if mark in body["input"]), "")
+            text = body["input"] if "input" in body else str(body["messages"])
+            mark = next((mark for mark in self.faults if mark in text), "")
             number = self._tries[mark] = self._tries.get(mark, 0) + 1
             acts = self.faults.get(mark, ["ok"])
             return await self._act(acts[min(number, len(acts)) - 1], request, body)
@@ -123,7 +125,8 @@ class TinyPRMServer:
         if task not in self.tasks:
             message = f"Unsupported task: {task!r} Supported tasks: {self.tasks}"
             return {"error": {"message": message, "type": "BadRequestError", "param": None, "code": 400}}, 400
-        ids = self._tokenizer.encode(body["input"], add_special_tokens=False).ids
+        text = body["input"] if "input" in body else self._chat(body["messages"])
+        ids = self._tokenizer.encode(text, add_special_tokens=body["add_special_tokens"]).ids
         if len(ids) > self.max_model_len:
             message = (
                 f"This model's maximum context length is {self.max_model_len} tokens. However, you requested "
@@ -143,6 +146,13 @@ class TinyPRMServer:
             "usage": {"prompt_tokens": len(ids), "total_tokens": len(ids), "completion_tokens": 0},
         }, 200
 
+    def _chat(self, messages):
+        """Write the chat as the folder's own template does."""
+        from transformers import PreTrainedTokenizerFast
+
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(self._folder)
+        return tokenizer.apply_chat_template(messages, tokenize=False)
+
     def _rows(self, ids):
         """Return a row for each token: two labels, or a language model's logits where it is set up as one."""
         with self._torch.inference_mode():
@@ -152,6 +162,28 @@ class TinyPRMServer:
             inner = (hidden @ self._weights["score.0.weight"].T + self._weights["score.0.bias"]).relu()
             logits = inner @ self._weights["score.2.weight"].T + self._weights["score.2.bias"]
             return (logits.softmax(dim=-1) if self.softmax else logits).tolist()
+
+
+class TinyShepherdServer(TinyPRMServer):
+    """The same for a Math-Shepherd: two rows of the language model's head make a classifier, as vLLM is told to."""
+
+    def _load(self, folder: Path) -> None:
+        import torch
+        from tokenizers import Tokenizer
+        from transformers import MistralForCausalLM
+
+        self.step_tag = "▁ки"
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._model = MistralForCausalLM.from_pretrained(folder).eval()
+        self._torch = torch
+
+    def _rows(self, ids):
+        with self._torch.inference_mode():
+            logits = self._model(self._torch.tensor([ids])).logits[0]
+        if self.softmax == "vocabulary":
+            return logits[:, :50].tolist()
+        chosen = logits[:, [self._tokenizer.token_to_id(token) for token in ("▁-", "▁+")]]
+        return (chosen.softmax(dim=-1) if self.softmax else chosen).tolist()
 
 
 def _refusal(status: int, message: str):

@@ -35,6 +35,7 @@ _HOMES = {
     "gradatim.stages.report": ("report", "ReportResult"),
     "gradatim.pipeline": ("run",),
     "gradatim.planning": ("plan",),
+    "gradatim.work.spending": ("spent",),
     "gradatim.comparing.compare": ("compare", "CompareResult"),
     "gradatim.config": (
         "Config",
@@ -57,6 +58,7 @@ _HOMES = {
         "CompareSettings",
     ),
     "gradatim.models.endpoint": ("Endpoint",),
+    "gradatim.models.batch_api": ("BatchEndpoint",),
     "gradatim.models.local": ("LocalModel",),
     "gradatim.models.pace": ("EngineSettings",),
     "gradatim.models.budget": ("Budget", "Price"),
@@ -65,6 +67,9 @@ _HOMES = {
     "gradatim.checkers.choice": ("ChoiceChecker",),
     "gradatim.prm.local": ("LocalPRM",),
     "gradatim.prm.pooling": ("PoolingPRM",),
+    "gradatim.prm.chat": ("ChatPRM",),
+    "gradatim.prm.critic": ("critic",),
+    "gradatim.prm.rlhflow": ("RLHFLOW_CHAT",),
     "gradatim.types": ("Question", "Sampling", "Verdict", "Outcome", "StepScores", "Fault"),
     "gradatim.errors": ("GradatimError", "UsageError", "LibraryError", "SetupError", "LimitError"),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatim.config.benchmarks import ingest_settings
-from gradatim.errors import GradatimError, LimitError, UsageError
+from gradatim.errors import GradatimError, LimitError, SetupError, UsageError
 from gradatim.library import attempts, draws
 from gradatim.library.store import Library
 from gradatim.progress import Progress, silent
@@ -22,7 +22,7 @@ from gradatim.stages import sample as sample_stage
 from gradatim.stages import teach as teach_stage
 from gradatim.stages import verify as verify_stage
 from gradatim.types import Role, content_id
-from gradatim.work.opening import engine_settings, open_budget, open_model, open_prm, price_of, server_log
+from gradatim.work.opening import engine_settings, open_budget, open_model, open_prm, price_of, reading_of, server_log
 from gradatim.work.spending import spent
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def run(
             for result in _DO[stage](library, config, progress, ran):
                 ran.append(Ran(stage=stage, result=result))
                 report(ran[-1])
+                if not allow_missing:
+                    _none_under_way(result)
     _taught(ran)
     return ran
 
@@ -98,6 +100,14 @@ def _check(config: Config, stages: tuple[str, ...]) -> None:
             raise UsageError(f"[[ingest]] path: there is no {source.path}.")
 
 
+def _none_under_way(result: object) -> None:
+    """Raise where a server has yet to answer a batch: nothing is judged, drawn or written from half of the answers."""
+    if isinstance(result, attempt_stage.AttemptResult) and result.under_way:
+        raise GradatimError(f"{result.left} attempts of {result.model} are missing. {result.stopped}")
+    if isinstance(result, teach_stage.TeachResult) and result.under_way:
+        raise GradatimError(f"{result.missing} chains of {result.draw!r} are missing. {result.stopped}")
+
+
 def _complete(ran: list[Ran]) -> None:
     """Raise where attempts are missing or a PRM had faults: the next run asks again, and then draws."""
     for one in ran:
@@ -110,7 +120,7 @@ def _complete(ran: list[Ran]) -> None:
         if isinstance(result, attempt_stage.AttemptResult) and (result.left or result.left_further):
             why = result.stopped or (f"faults: {_counts(result.faults)}" if result.faults else "a limit is set")
             what = f"{result.left} attempts" if result.left else f"{result.left_further} further answers"
-            raise (LimitError if result.stopped else GradatimError)(
+            raise (LimitError if result.stopped and not result.under_way else GradatimError)(
                 f"{what} of {result.model} are missing ({why}). "
                 "Run the same command to ask for them, or draw without them: --allow-missing"
             )
@@ -130,7 +140,8 @@ def _taught(ran: list[Ran]) -> None:
     """Raise where chains are missing; what there is was curated and exported all the same."""
     for one in ran:
         if isinstance(one.result, teach_stage.TeachResult) and one.result.missing:
-            raise LimitError(f"{one.result.missing} chains of {one.result.draw!r} are missing. {one.result.stopped}")
+            kind = GradatimError if one.result.under_way else LimitError
+            raise kind(f"{one.result.missing} chains of {one.result.draw!r} are missing. {one.result.stopped}")
 
 
 def _counts(reasons: dict[str, int]) -> str:
@@ -178,13 +189,23 @@ def do_teach(library: Library, config: Config, draw: str, progress: Progress = s
 
 
 def do_grade(
-    library: Library, config: Config, progress: Progress = silent, *, model: str | None = None
+    library: Library, config: Config, progress: Progress = silent, *, model: str | None = None, ask: bool = True
 ) -> list[grade_stage.GradeResult]:
-    """Grade with the configured rule and PRM, of the models that were attempted or of one."""
-    prm = None if config.prm is None else open_prm(config.prm, log=server_log(config, "prm"))
+    """Grade with the configured rule and PRM, of the models that were attempted or of one.
+
+    Without `ask` the PRM is asked nothing: the scores that it gave before are taken, or where it cannot be opened, or
+    gave none, those of the PRM that gave most.
+    """
+    prm = None
     try:
-        text = "answer" if config.prm is None else config.prm.text
-        results = grade_stage.grade(library, config.grade, prm=prm, text=text, model=model, progress=progress)
+        prm = None if config.prm is None else open_prm(config.prm, log=server_log(config, "prm"))
+    except SetupError:
+        if ask:
+            raise
+    try:
+        results = grade_stage.grade(
+            library, config.grade, prm=prm, ask=ask, model=model, progress=progress, **reading_of(config.prm)
+        )
         notes = tuple(getattr(prm, "notes", ()))
         return [replace(one, notes=notes if one is results[-1] else ()) for one in results]
     finally:
@@ -198,7 +219,9 @@ def do_calibrate(library: Library, config: Config, progress: Progress = silent) 
         raise UsageError("There is no [prm] to calibrate. Add one to gradatim.toml: docs/settings.md, [prm].")
     prm = open_prm(config.prm, log=server_log(config, "prm"))
     try:
-        result = calibrate_stage.calibrate(library, config.calibrate, prm=prm, text=config.prm.text, progress=progress)
+        result = calibrate_stage.calibrate(
+            library, config.calibrate, prm=prm, progress=progress, **reading_of(config.prm)
+        )
         return replace(result, notes=tuple(getattr(prm, "notes", ())))
     finally:
         prm.close()

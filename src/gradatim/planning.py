@@ -1,18 +1,28 @@
-"""What a run would do: for each stage what is done, what is to do, and about what it costs. Asks and writes nothing."""
+"""What a run would do: for each stage what is done, what is to do, and about what it costs. Asks and writes nothing.
+
+Tokens and costs are estimated from this model's answers so far, with the interval that holds the total with 95 %: a
+pilot (`attempt --limit 50`) is what makes one.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from gradatim.library import attempts, draws, furthers, questions
 from gradatim.library.store import Library
-from gradatim.types import CUT_OFF, Role, content_id
+from gradatim.method.estimates import LEAST, Interval, Yield, total_of, total_to_reach
+from gradatim.types import Role, content_id
+from gradatim.work.desk import Desk
 from gradatim.work.opening import price_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from gradatim.config import Config
+    from gradatim.library.draws import Draw
     from gradatim.models.budget import Price
 
 
@@ -31,6 +41,13 @@ class Planned:
     """Completion tokens if every answer took all of `max_tokens`."""
     cost: float | None = None
     """Of the estimated tokens, in the currency of the price."""
+    tokens_low: int | None = None
+    """The lower end of the 95 % interval of `tokens`; None where there are too few answers to say."""
+    tokens_high: int | None = None
+    cost_low: float | None = None
+    cost_high: float | None = None
+    based_on: int | None = None
+    """How many questions' answers the estimate is made from."""
     note: str = ""
 
 
@@ -93,21 +110,16 @@ def _attempt(library: Library, config: Config) -> Planned:
     done = 0 if setting is None else attempts.count_done(library, setting, sets, config.attempt.samples)
     cut = furthers.count(library, setting, sets, config.attempt.samples)
     further = 0 if config.attempt.truncated == "keep" else cut.waiting
-    prompt, completion = _means(library, Role.BASE, chosen.model)
-    return _costed(
-        Planned(
-            stage="attempt",
-            done=done,
-            to_do=wanted - done,
-            unit="attempts",
-            at_most=(wanted - done) * config.attempt.max_tokens + further * (config.attempt.truncated_max_tokens or 0),
-            note=_cut_off(cut, config.attempt.truncated),
-        ),
-        prompt,
-        completion,
-        wanted - done,
-        price_of(chosen),
+    planned = Planned(
+        stage="attempt",
+        done=done,
+        to_do=wanted - done,
+        unit="attempts",
+        at_most=(wanted - done) * config.attempt.max_tokens + further * (config.attempt.truncated_max_tokens or 0),
+        note=_cut_off(cut, config.attempt.truncated),
     )
+    pilot = _pilot(library, Role.BASE, chosen.model, price_of(chosen))
+    return _costed(planned, pilot, wanted - done, lambda values: total_of(values, wanted - done))
 
 
 def _cut_off(cut: furthers.CutOff, what: str) -> str:
@@ -123,44 +135,54 @@ def _setting(library: Library, role: Role, model: str, sampling: str) -> attempt
     return attempts.find_setting(library, content_id(role, model, sampling)[:10])
 
 
-def _means(library: Library, role: Role, model: str) -> tuple[float | None, float | None]:
-    """Return mean prompt and completion tokens of this model's newest setting: of its last thousand attempts."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pilot:
+    """What a model's answers took so far: for each question the mean of its answers."""
+
+    tokens: list[float]
+    costs: list[float] | None
+
+
+def _pilot(library: Library, role: Role, model: str, price: Price | None) -> _Pilot:
+    """Return what the last thousand answers of this model's newest setting took."""
     # Last by question, which an index finds at once: the newest by key would be looked for among all.
     sql = (
-        "SELECT avg(prompt_tokens), avg(completion_tokens) FROM (SELECT prompt_tokens, completion_tokens "
-        "FROM attempt WHERE setting = ? ORDER BY question DESC, sample DESC LIMIT 1000)"
+        "SELECT avg(prompt_tokens), avg(completion_tokens), avg(min(coalesce(cached_tokens, 0), prompt_tokens)) FROM "
+        "(SELECT * FROM attempt WHERE setting = ? ORDER BY question DESC, sample DESC LIMIT 1000) "
+        "WHERE prompt_tokens IS NOT NULL AND completion_tokens IS NOT NULL GROUP BY question"
     )
     for setting in reversed(attempts.settings(library, role)):
-        if setting.model == model:
-            prompt, completion = library.all(sql, (setting.pk,))[0]
-            if prompt is not None and completion is not None:
-                return prompt, completion
-    return None, None
+        if setting.model == model and (rows := library.all(sql, (setting.pk,))):
+            costs = None
+            if price is not None:
+                cached = price.input if price.cached_input is None else price.cached_input
+                costs = [((p - c) * price.input + c * cached + w * price.output) / 1e6 for p, w, c in rows]
+            return _Pilot(tokens=[prompt + written for prompt, written, _ in rows], costs=costs)
+    return _Pilot(tokens=[], costs=None)
 
 
 def _costed(
-    planned: Planned, prompt: float | None, completion: float | None, requests: float, price: Price | None
+    planned: Planned, pilot: _Pilot, requests: float, total: Callable[[Sequence[float]], Interval | None]
 ) -> Planned:
-    """Add the estimate of tokens and cost, where this model has answered before."""
-    if prompt is None or completion is None:
+    """Add the estimate of tokens and cost, where this model has answered before; `total` gives its interval."""
+    if not pilot.tokens:
         some = "; attempt --limit 50 gives some" if planned.stage == "attempt" else ""
-        note = f"no estimate before the first answers{some}" if requests else ""
-        return _with(planned, note="; ".join(filter(None, (note, planned.note))))
-    cost = None if price is None else requests * (prompt * price.input + completion * price.output) / 1e6
-    return _with(planned, tokens=round(requests * (prompt + completion)), cost=cost)
-
-
-def _with(planned: Planned, *, tokens: int | None = None, cost: float | None = None, note: str = "") -> Planned:
-    return Planned(
-        stage=planned.stage,
-        done=planned.done,
-        to_do=planned.to_do,
-        unit=planned.unit,
-        at_most=planned.at_most,
-        tokens=tokens,
-        cost=cost,
-        note=note or planned.note,
+        none = f"no estimate before the first answers{some}" if requests else ""
+        return replace(planned, note="; ".join(filter(None, (none, planned.note))))
+    costs = pilot.costs
+    planned = replace(
+        planned,
+        tokens=round(requests * fmean(pilot.tokens)),
+        cost=None if costs is None else requests * fmean(costs),
+        based_on=len(pilot.tokens),
     )
+    found = total(pilot.tokens)
+    if found is None:
+        few = f"too few answers for an interval, which takes those of {LEAST} questions" if requests else ""
+        return replace(planned, note="; ".join(filter(None, (planned.note, few))))
+    planned = replace(planned, tokens_low=round(found.low), tokens_high=round(found.high))
+    money = None if costs is None else total(costs)
+    return planned if money is None else replace(planned, cost_low=money.low, cost_high=money.high)
 
 
 def _verify(library: Library) -> Planned:
@@ -195,29 +217,46 @@ def _sample(library: Library, config: Config) -> Planned:
 
 def _teach(library: Library, config: Config) -> Planned:
     chosen = config.model(config.teach.model)
+    pilot = _pilot(library, Role.TEACHER, chosen.model, price_of(chosen))
     there = [one for one in draws.draws(library) if one.name == config.sample.name]
-    rows = draws.teacher_attempts(library, there[0]) if there else []
-    chains = len({row[2] for row in rows if row[5] == "correct" or config.teach.keep == "any"})
-    missing = max(0, (sum(there[0].quotas.values()) if there else config.sample.size) - chains)
-    yield_ = chains / len(rows) if chains else 1.0
-    prompt, completion = _means(library, Role.TEACHER, chosen.model)
-    requests = missing / yield_
-    cut = sum(row[6] in CUT_OFF for row in rows)
-    notes = (f"{yield_:.0%} of the answers verified so far" if rows else "", f"{cut} are cut off" if cut else "")
-    return _costed(
-        Planned(
-            stage="teach",
-            done=chains,
-            to_do=missing,
-            unit="chains",
-            at_most=missing * config.teach.tries * config.teach.max_tokens,
-            note=", ".join(filter(None, notes)),
-        ),
-        prompt,
-        completion,
-        requests,
-        price_of(chosen),
+    if not there:
+        size = config.sample.size
+        most = round(size * (1 + config.sample.reserve)) * config.teach.tries * config.teach.max_tokens
+        planned = Planned(stage="teach", done=0, to_do=size, unit="chains", at_most=most)
+        costed = _costed(planned, pilot, size, lambda _: None)
+        return replace(costed, note="as if every answer became a chain" if pilot.tokens else costed.note)
+    levels, desk = _books(library, config, there[0], chosen.model)
+    missing = sum(one.missing for one in levels)
+    answers, chains = sum(one.answers for one in levels), sum(one.chains for one in levels)
+    yield_ = chains / answers if chains else 1.0
+    planned = Planned(
+        stage="teach",
+        done=desk.chains(),
+        to_do=missing,
+        unit="chains",
+        at_most=sum(desk.may_be_asked(level) for level in there[0].quotas) * config.teach.max_tokens,
+        note=f"{yield_:.0%} of {answers} answers became chains so far" if answers else "",
     )
+    return _costed(planned, pilot, missing / yield_, lambda values: total_to_reach(levels, values))
+
+
+def _books(library: Library, config: Config, draw: Draw, model: str) -> tuple[list[Yield], Desk]:
+    """Return what each level lacks and what its answers came to, counted as `teach` counts it: with the filters."""
+    sampling = config.teach.sampling()
+    text = attempts.sampling_text(sampling)
+    nobody = attempts.Setting(pk=-1, id="", role=Role.TEACHER, model=model, sampling=text)
+    setting = _setting(library, Role.TEACHER, model, text) or nobody
+    desk = Desk(library, draw, setting, sampling, config.teach, config.curate)
+    desk.open_books()
+    levels = [
+        Yield(
+            missing=max(0, quota - desk.chains_of(level)),
+            answers=desk.answers[level],
+            chains=desk.became_chains[level],
+        )
+        for level, quota in sorted(draw.quotas.items())
+    ]
+    return levels, desk
 
 
 def _curate(library: Library, config: Config) -> Planned:

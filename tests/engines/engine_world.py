@@ -32,8 +32,7 @@ class Answers:
 
     def __init__(self, made: ModelSettings, log: Path) -> None:
         self._settings = made
-        self._model = open_model(made, log=log)
-        self.notes = self._model.notes
+        self.model = open_model(made, log=log)
 
     def of(self, sampling: Sampling, *, samples: int = 1, seed: int = 0) -> dict[tuple[int, int], object]:
         """Ask each prompt so often, each time with a seed of its own; return the replies by prompt and sample."""
@@ -51,7 +50,7 @@ class Answers:
             ]
         )
         Engine(
-            self._model,
+            self.model,
             feed,
             on_reply=lambda request, reply: replies.__setitem__(divmod(request.key, 100), reply),
             on_fault=lambda _, fault: faults.append(fault),
@@ -74,5 +73,5 @@ class _Feed:
 
 
 def texts(replies) -> dict[tuple[int, int], str]:
-    """Return what was answered."""
-    return {key: reply.content for key, reply in sorted(replies.items())}
+    """Return what was answered, without a last character that the limit cut in two; some engines write half of it."""
+    return {key: reply.content.rstrip("\ufffd") for key, reply in sorted(replies.items())}

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import time
-import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from engine_world import VLLM, VLLM_ARGS
 
 from cli_process import write_pool
-from serving_world import WORD, left, nothing_left
+from gradatim.serving.supervisor import Seen, below, processes
 from test_served import ATTEMPTS, count, rows, start
 from tiny_lm import make_lm
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import subprocess
 
 SETTINGS = """
 [[ingest]]
@@ -43,14 +43,6 @@ def model(tmp_path_factory):
     return make_lm(tmp_path_factory.mktemp("lm") / "lm", width=128, eos=-50.0)
 
 
-@pytest.fixture
-def word(monkeypatch):
-    """A word in the environment of everything that the test starts."""
-    made = uuid.uuid4().hex
-    monkeypatch.setenv(WORD, made)
-    return made
-
-
 def folder_for(path: Path, model: Path) -> Path:
     """Make a folder to run in."""
     write_pool(path / "pool.jsonl", QUESTIONS)
@@ -59,9 +51,26 @@ def folder_for(path: Path, model: Path) -> Path:
     return path
 
 
-def process_of(word: str, what: str) -> int:
-    """Return the process id of a part of the engine: `api_server`, or `VLLM::EngineCore`."""
-    return next(pid for pid, command in left(word).items() if what in command and "supervisor.py" not in command)
+def tree(process: subprocess.Popen) -> dict[int, Seen]:
+    """Return a command's descendants. By their parents: vLLM's processes write over their environment."""
+    known = processes()
+    return {pid: known[pid] for pid in below(process.pid, known)}
+
+
+def called(seen: dict[int, Seen], what: str) -> int:
+    """Return the one that is called so: `api_server`, `VLLM::EngineCore`."""
+    for pid in seen:
+        if what.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return pid
+    raise AssertionError(f"no {what} in {seen}")
+
+
+def gone(seen: dict[int, Seen], seconds: float = 20.0) -> None:
+    """Wait until none of them is left."""
+    end = time.monotonic() + seconds
+    while left := {pid for pid, one in processes().items() if pid in seen and one.started == seen[pid].started}:
+        assert time.monotonic() < end, left
+        time.sleep(0.05)
 
 
 def wait_for_answers(folder: Path, number: int) -> None:
@@ -82,17 +91,21 @@ def calm(tmp_path_factory, model):
     return rows(folder, ATTEMPTS)
 
 
-def test_killed_in_mid_stage_it_costs_no_row(tmp_path, model, calm, word):
+def test_killed_in_mid_stage_it_costs_no_row(tmp_path, model, calm):
     """Where the server is killed in mid-stage, and later its engine alone, the rows are those of a calm run."""
     folder = folder_for(tmp_path, model)
     process = start(folder, "run", "--until", "attempt")
-    wait_for_answers(folder, 20)
-    os.kill(process_of(word, "api_server"), signal.SIGKILL)
-    wait_for_answers(folder, 100)
-    os.kill(process_of(word, "EngineCore"), signal.SIGKILL)
+    lives = []
+    for answers, what in ((20, "api_server"), (100, "VLLM::EngineCore"), (180, "")):
+        wait_for_answers(folder, answers)
+        lives.append(tree(process))
+        if what:
+            os.kill(called(lives[-1], what), signal.SIGKILL)
     _, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
-    assert left(word) == {}
+    for seen in lives:
+        assert len(seen) >= 4  # supervisor, server, engine, worker
+        gone(seen, 0.5)
     assert rows(folder, ATTEMPTS) == calm
     assert len(calm) == 4 * QUESTIONS
     assert rows(folder, "SELECT count(*) FROM fault") == [(0,)]
@@ -109,29 +122,48 @@ def test_killed_in_mid_stage_it_costs_no_row(tmp_path, model, calm, word):
     ],
     ids=["Ctrl-C, to all", "Ctrl-C, to the command alone", "SIGTERM", "SIGKILL"],
 )
-def test_nothing_is_left_whatever_ends_a_run(tmp_path, model, word, number, to_all, code):
+def test_nothing_is_left_whatever_ends_a_run(tmp_path, model, number, to_all, code):
     """However a run ends in mid-stage, no process of vLLM is left."""
     folder = folder_for(tmp_path, model)
     process = start(folder, "run", "--until", "attempt", start_new_session=True)
     wait_for_answers(folder, 5)
-    assert len(left(word)) >= 5  # the command, the supervisor, vLLM's server, engine and worker
+    seen = tree(process)
+    assert called(seen, "VLLM::EngineCore")
     (os.killpg if to_all else os.kill)(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
-    nothing_left(word)
+    gone(seen)
 
 
-def test_a_wrong_argument_is_said_in_one_sentence(tmp_path, model, word):
-    """What vLLM says of a setting that cannot be is in the error, and nothing is left."""
+def test_what_is_left_of_a_run_that_was_killed_with_its_supervisor_is_ended_by_the_next(tmp_path, model):
+    """VLLM's engine outlives both being killed at once, without its mark; the next run ends it, and goes on."""
     folder = folder_for(tmp_path, model)
-    text = (folder / "gradatim.toml").read_text()
-    (folder / "gradatim.toml").write_text(
-        text.replace('"--enforce-eager"', '"--enforce-eager", "--max-model-len", "9999"')
-    )
+    process = start(folder, "run", "--until", "attempt")
+    wait_for_answers(folder, 5)
+    seen = tree(process)
+    engine = called(seen, "VLLM::EngineCore")
+    guard = called(seen, "supervisor.py")
+    os.kill(guard, signal.SIGSTOP)
+    process.kill()
+    process.communicate()
+    os.kill(guard, signal.SIGKILL)
+    time.sleep(5)
+    assert engine in processes()
+    (folder / "gradatim.toml").write_text((folder / "gradatim.toml").read_text().replace("samples = 4", "samples = 1"))
+    again = start(folder, "run", "--until", "attempt")
+    _, err = again.communicate(timeout=600)
+    assert again.returncode == 0, err
+    gone(seen, 0.5)
+
+
+def test_a_wrong_argument_is_said_in_one_sentence(tmp_path, model):
+    """What vLLM says of a setting that cannot be is in the error."""
+    folder = folder_for(tmp_path, model)
+    wrong = '"--enforce-eager", "--max-model-len", "9999"'
+    (folder / "gradatim.toml").write_text((folder / "gradatim.toml").read_text().replace('"--enforce-eager"', wrong))
     process = start(folder, "run", "--until", "attempt")
     _, err = process.communicate(timeout=300)
     assert process.returncode == 4, err
     assert "The server of tiny/base did not start (exit status 1): " in err
     assert "max_model_len (9999) is greater than the derived max_model_len" in err
     assert err.count("\n") == 1
-    assert left(word) == {}

@@ -126,11 +126,9 @@ def grade(
         # The settings' cuts belong to the other rule.
         changed = type(changed)(rule=changed.rule, code_scores=changed.code_scores)
     config = updated(config, grade=changed)
-    if no_prm:
-        config = type(config)(**{name: getattr(config, name) for name in config.__struct_fields__ if name != "prm"})
     check(config, COMMAND_LINE)
     with start.library(write=True) as library, progress_bars() as progress:
-        results = pipeline.do_grade(library, config, progress, model=model)
+        results = pipeline.do_grade(library, config, progress, model=model, ask=not no_prm)
     print_result(results, shape, [sentence for result in results for sentence in graded(result)])
     for result in results:
         if result.warning:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @click.command(short_help="All stages, from gradatim.toml; what is done is skipped.")
 @click.option("--until", metavar="STAGE", help="The last stage to run.")
-@click.option("--dry-run", is_flag=True, help="Say what each stage would do and about what it costs; do nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Say what each stage would do and what it costs, with a 95 % interval; do nothing."
+)
 @click.option("--allow-missing", is_flag=True, help="Draw even while attempts are missing after faults.")
 @row_options
 @pass_start
@@ -31,13 +33,27 @@ def run(start: Start, /, until: str | None, dry_run: bool, allow_missing: bool, 
     last = len(pipeline.STAGES) if until is None else pipeline.stage_number(until)
     if dry_run:
         rows = [
-            (one.stage, one.done, one.to_do, one.unit, one.tokens, one.at_most, one.cost, one.note)
+            (
+                one.stage,
+                one.done,
+                one.to_do,
+                one.unit,
+                one.tokens,
+                one.tokens_low,
+                one.tokens_high,
+                one.at_most,
+                one.cost,
+                one.cost_low,
+                one.cost_high,
+                one.based_on,
+                one.note,
+            )
             for one in planning.plan(config)
             if pipeline.STAGES.index(one.stage) <= last
         ]
-        print_rows(
-            ("stage", "done", "to do", "unit", "tokens (about)", "written at most", "cost (about)", "note"), rows, shape
-        )
+        tokens = ("tokens (about)", "tokens from", "tokens to", "written at most")
+        cost = ("cost (about)", "cost from", "cost to", "questions")
+        print_rows(("stage", "done", "to do", "unit", *tokens, *cost, "note"), rows, shape)
         return
     with progress_bars() as progress:
         pipeline.run(config, until=until, allow_missing=allow_missing, progress=progress, report=_print)

@@ -22,7 +22,7 @@ from gradatim.stages import evaluate as evaluate_stage
 from gradatim.stages.grade import grade
 from gradatim.stages.ingest import ingest
 from gradatim.stages.verify import verify
-from gradatim.work.opening import engine_settings, open_model, open_prm, price_of, server_log
+from gradatim.work.opening import engine_settings, open_model, open_prm, price_of, reading_of, server_log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -165,7 +165,15 @@ def _graded(library: Library, config: Config, name: str, sets: list[str], progre
     setting = _attempted(library, config, asked, progress)
     prm = None if config.prm is None else open_prm(config.prm, log=server_log(config, "prm"))
     try:
-        (result,) = grade(library, config.grade, prm=prm, model=setting.model, setting=setting.id, progress=progress)
+        (result,) = grade(
+            library,
+            config.grade,
+            prm=prm,
+            model=setting.model,
+            setting=setting.id,
+            progress=progress,
+            **reading_of(config.prm),
+        )
     finally:
         if prm is not None:
             prm.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from gradatim.config.explaining import bracketed, option
+from gradatim.config.judging import mistake_of
 from gradatim.config.settings import CALIBRATION, QUINTILES
 from gradatim.errors import UsageError
 from gradatim.types import Request
@@ -51,6 +52,7 @@ def check(config: Config, place: str) -> None:
             )
     for name, model in config.models.items():
         _check_model(f"models.{name}", model, wrong)
+        _check_batch(f"models.{name}", model, wrong)
     _check_asking("attempt", config.attempt, config, wrong)
     _check_asking("teach", config.teach, config, wrong)
     _check_asking("evaluate", config.evaluate, config, wrong)
@@ -71,16 +73,14 @@ def _check_names(config: Config, wrong: _Wrong) -> None:
 
 
 def _check_prm(prm: PrmSettings, wrong: _Wrong) -> None:
-    """Check that a PRM has what its backend needs."""
+    """Check that a PRM has what its backend and its family need."""
     _check_served("prm", prm, wrong)
-    if prm.serve is not None and prm.backend != "pooling":
+    if prm.serve is not None and prm.backend == "local":
         raise wrong("prm", "serve", f'it belongs to a server, and backend = "{prm.backend}" runs in this process')
     if prm.path is not None and prm.serve is None:
         raise wrong("prm", "path", 'it belongs to serve = "vllm"; without it, model says all')
-    if prm.backend == "pooling" and not prm.base_url and prm.serve is None:
-        raise wrong(
-            "prm", "base_url", 'backend = "pooling" needs it: "http://.../v1", where vLLM serves the PRM; or set serve'
-        )
+    if (mistake := mistake_of(prm)) is not None:
+        raise wrong("prm", *mistake)
 
 
 def _check_served(table: str, settings: ModelSettings | PrmSettings, wrong: _Wrong) -> None:
@@ -94,7 +94,8 @@ def _check_served(table: str, settings: ModelSettings | PrmSettings, wrong: _Wro
         if getattr(settings, key, None) is not None:
             raise wrong(table, key, "it belongs to a server that runs already, and serve starts one")
     for key in ("serve_args", "serve_command"):
-        if any("\0" in word for word in getattr(settings, key)) or "" in settings.serve_command[:1]:
+        words = getattr(settings, key)
+        if any("\0" in word for word in words) or (key == "serve_command" and "" in words[:1]):
             raise wrong(table, key, "no command line can hold it")
 
 
@@ -104,9 +105,13 @@ def _check_model(table: str, model: ModelSettings, wrong: _Wrong) -> None:
     if model.kind == "local":
         if not model.path:
             raise wrong(table, "path", 'kind = "local" needs it: the folder that holds the model')
-        for key in ("serve", "base_url", "served_as", "api_key_env", "continues"):
+        for key in ("serve", "base_url", "served_as", "api_key_env", "batched", "continues"):
             if getattr(model, key) is not None:
-                raise wrong(table, key, 'it belongs to a server, and kind = "local" runs in this process')
+                raise wrong(
+                    table,
+                    "batch" if key == "batched" else key,
+                    'it belongs to a server, and kind = "local" runs in this process',
+                )
     elif model.serve is None:
         if model.base_url is None:
             said = (
@@ -117,6 +122,12 @@ def _check_model(table: str, model: ModelSettings, wrong: _Wrong) -> None:
             raise wrong(table, "base_url", said)
         if model.path is not None:
             raise wrong(table, "path", 'it belongs to kind = "local"; kind = "endpoint" has a base_url')
+
+
+def _check_batch(table: str, model: ModelSettings, wrong: _Wrong) -> None:
+    """Check that a model that is asked in batches is on a server that may have them."""
+    if model.batched is not None and model.serve is not None:
+        raise wrong(table, "batch", "a server that is started here (serve) has no batch API; leave one of them out")
 
 
 def _check_asking(table: str, asking: Asking, config: Config, wrong: _Wrong) -> None:
@@ -156,6 +167,9 @@ def _check_truncated(table: str, asking: Asking, chosen: ModelSettings | None, w
     if limit is None or limit <= asking.max_tokens:
         said = "it is missing" if limit is None else f"{limit} is not above max_tokens, {asking.max_tokens}"
         raise wrong(table, "truncated_max_tokens", f'{said}; truncated = "{what}" needs a larger limit')
+    if chosen is not None and chosen.batched is not None:
+        said = "batches make no further requests: set it for a run without batch, which takes up what was cut off"
+        raise wrong(table, "truncated", said)
     if chosen is None or chosen.kind == "local" or chosen.serve == "vllm":
         return
     if what == "continue" and chosen.continues is None:
@@ -253,6 +267,8 @@ def _names(config: Config) -> Iterator[tuple[str, str, str]]:
         yield f"ingest {number}", "set", source.set
     for name, model in config.models.items():
         yield f"models.{name}", "model", model.model
+        if (batch := model.batched) is not None:
+            yield f"models.{name}.batch", "window", batch.window
     if config.prm is not None:
         yield "prm", "model", config.prm.model
     yield "sample", "name", config.sample.name
@@ -276,6 +292,11 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
         yield f"models.{name}", "tries", model.tries, 1, 1000
         yield f"models.{name}", "threads", model.threads, 1, 1024
         yield f"models.{name}", "idle_timeout", model.idle_timeout, 0.1, math.inf
+        if (batch := model.batched) is not None:
+            yield f"models.{name}.batch", "requests", batch.requests, 1, 1_000_000
+            yield f"models.{name}.batch", "megabytes", batch.megabytes, 0.001, 10_000
+            yield f"models.{name}.batch", "poll", batch.poll, 0.01, 86_400
+            yield f"models.{name}.batch", "online", batch.online, 0, 1_000_000
         yield from _serving(f"models.{name}", model)
         if model.price is not None:
             yield from _each(f"models.{name}.price", model.price)
@@ -302,6 +323,7 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
     yield from _comparing(config.compare)
     if config.prm is not None:
         yield "prm", "context", config.prm.context, 1, math.inf
+        yield "prm", "analysis", config.prm.analysis, 0, math.inf
         yield "prm", "concurrency", config.prm.concurrency, 1, 100_000
         yield "prm", "idle_timeout", config.prm.idle_timeout, 0.1, math.inf
         yield from _serving("prm", config.prm)

@@ -18,6 +18,7 @@ from gradatim.errors import UsageError
 from gradatim.tiny.weights import named
 
 if TYPE_CHECKING:
+    from gradatim.config.models import ModelSettings, PrmSettings
     from gradatim.config.settings import IngestSettings
 
 _S = TypeVar("_S", bound=Settings)
@@ -91,11 +92,21 @@ def _from_folder(config: Config, folder: Path) -> Config:
     train = config.train
     if train.base and not of_hub(train.base):
         train = updated(train, base=weights(train.base))
+
+    def started(one: ModelSettings | PrmSettings) -> tuple[str, ...]:
+        """Return `serve_command` with its program's path seen from here; a program of the PATH is what it is."""
+        return tuple(
+            joined(word) if place == 0 and "/" in word else word for place, word in enumerate(one.serve_command)
+        )
+
     models = {
         name: one if one.path is None or (one.serve and of_hub(one.path)) else updated(one, path=weights(one.path))
         for name, one in config.models.items()
     }
+    models = {name: updated(one, serve_command=started(one)) for name, one in models.items()}
     prm = config.prm
+    if prm is not None:
+        prm = updated(prm, serve_command=started(prm))
     if prm is not None and prm.path is not None and not of_hub(prm.path):
         prm = updated(prm, path=weights(prm.path))
     if prm is not None and prm.backend == "local":

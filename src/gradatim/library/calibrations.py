@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from gradatim.errors import UsageError
 from gradatim.library.grades import QUESTIONS
+from gradatim.library.scores import score_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gradatim.library.attempts import Setting
     from gradatim.library.store import Library
+    from gradatim.method.aggregation import Aggregation
     from gradatim.method.calibration import Correlation
 
 
@@ -26,7 +28,7 @@ class Candidate:
     attempt: int
     right: bool
     score: float | None
-    """The PRM's mean, where it has scored the attempt."""
+    """The PRM's, where it has scored the attempt."""
     correct: int
     """Of the other decided attempts."""
     decided: int
@@ -43,6 +45,8 @@ class NewCalibration:
     rates: int
     """The setting whose attempts gave the pass rates."""
     prm: int
+    aggregation: Aggregation
+    """How the PRM's step scores became the score that was held against the pass rate."""
     method: str
     cuts: tuple[float, ...]
     """Falling; none where the scores did not give any."""
@@ -57,19 +61,23 @@ class Calibration:
 
     name: str
     prm: int
+    aggregation: Aggregation
     cuts: tuple[float, ...]
 
 
-def candidates(library: Library, graded: Setting, rates: Setting, prm: int) -> Iterator[Candidate]:
+def candidates(
+    library: Library, graded: Setting, rates: Setting, prm: int, how: Aggregation = "mean"
+) -> Iterator[Candidate]:
     """Give the questions whose first decided attempt under `graded` has others, decided too, beside it under `rates`.
 
     In the order of their keys, some thousands at a time. Where both are one setting, the graded attempt is not among
-    the others. Code questions are left out: their wrong programs are graded by tests.
+    the others. Code questions are left out: their wrong programs are graded by tests. `how` says how step scores
+    become the attempt's score.
     """
     sql = (
         "SELECT a.question, a.pk, a.setting, "
         "(SELECT v.outcome FROM fresh v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1) AS outcome, "
-        "(SELECT x.mean FROM score x WHERE x.attempt = a.pk AND x.prm = ?) "
+        f"(SELECT {score_of(how)} FROM score x WHERE x.attempt = a.pk AND x.prm = ?) "
         "FROM attempt a JOIN question q ON q.pk = a.question AND q.domain <> 'code' WHERE a.setting IN (?, ?) "
         "AND a.question > ? AND a.question <= ? "
         "AND outcome IN ('correct', 'wrong') ORDER BY a.question, a.sample"
@@ -104,7 +112,7 @@ def write(library: Library, one: NewCalibration) -> None:
     with library.transaction() as connection:
         connection.execute(
             "INSERT INTO calibration (name, model, setting, rates, prm, method, cuts, questions, correlation_all, "
-            "correlation_wrong, made_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "correlation_wrong, made_at, aggregation) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 one.name,
                 one.model,
@@ -117,15 +125,16 @@ def write(library: Library, one: NewCalibration) -> None:
                 json.dumps(asdict(one.all)),
                 json.dumps(asdict(one.wrong)),
                 time.time(),
+                one.aggregation,
             ),
         )
 
 
 def find(library: Library, name: str, model: str) -> Calibration:
     """Return the model's newest calibration of this name. Raises `UsageError` where there is none."""
-    sql = "SELECT name, prm, cuts FROM calibration WHERE name = ? AND model = ? ORDER BY pk DESC LIMIT 1"
+    sql = "SELECT name, prm, cuts, aggregation FROM calibration WHERE name = ? AND model = ? ORDER BY pk DESC LIMIT 1"
     for row in library.all(sql, (name, model)):
-        return Calibration(name=row[0], prm=row[1], cuts=tuple(json.loads(row[2])))
+        return Calibration(name=row[0], prm=row[1], cuts=tuple(json.loads(row[2])), aggregation=row[3])
     there = library.all("SELECT DISTINCT name, model FROM calibration ORDER BY name, model")
     known = f"There are: {', '.join(f'{one} (of {whose})' for one, whose in there)}. " if there else ""
     raise UsageError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradatim.errors import UsageError
+from gradatim.library.scores import score_of
 from gradatim.types import Domain, Outcome, content_id
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from gradatim.library.attempts import Setting
     from gradatim.library.store import Library, Row
+    from gradatim.method.aggregation import Aggregation
 
 QUESTIONS = 5000
 """Question keys whose attempts are read at once."""
@@ -35,7 +37,7 @@ class GradingRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEvidence:
-    """What is known of one attempt: the newest verdict's outcome, None where there is none, and the PRM's mean."""
+    """What is known of one attempt: the newest verdict's outcome, None where there is none, and the PRM's score."""
 
     sample: int
     outcome: str | None
@@ -101,23 +103,29 @@ def chosen_grading(library: Library, model: str | None = None, grading: str | No
 
 
 _WINDOW = "WHERE a.setting = ? AND a.question > ? AND a.question <= ? ORDER BY a.question, a.sample"
+_SCORE = "(SELECT {score} FROM score x WHERE x.attempt = a.pk AND x.prm = ?)"
 _EVIDENCE = (
     "SELECT a.question, a.sample, "
     "(SELECT v.outcome FROM fresh v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1), "
-    f"(SELECT x.mean FROM score x WHERE x.attempt = a.pk AND x.prm = ?), '', NULL, NULL FROM attempt a {_WINDOW}"
+    f"{_SCORE}, '', NULL, NULL FROM attempt a {_WINDOW}"
 )
 """Where there are no code questions: half of the other's time."""
 _EVIDENCE_OF_CODE = (
-    "SELECT a.question, a.sample, v.outcome, "
-    "(SELECT x.mean FROM score x WHERE x.attempt = a.pk AND x.prm = ?), q.domain, v.passed, v.total "
+    f"SELECT a.question, a.sample, v.outcome, {_SCORE}, q.domain, v.passed, v.total "
     "FROM attempt a CROSS JOIN question q ON q.pk = a.question LEFT JOIN verdict v ON v.attempt = a.pk "
     f"AND v.checker = (SELECT max(w.checker) FROM fresh w WHERE w.attempt = a.pk) {_WINDOW}"
 )
 
 
-def evidence(library: Library, setting: Setting, prm: int | None) -> Iterator[tuple[int, list[AttemptEvidence]]]:
-    """Give each question's attempts of the setting in the order of their samples; a page at a time."""
+def evidence(
+    library: Library, setting: Setting, prm: int | None, how: Aggregation = "mean"
+) -> Iterator[tuple[int, list[AttemptEvidence]]]:
+    """Give each question's attempts of the setting in the order of their samples; a page at a time.
+
+    `how` says how a PRM's step scores become the attempt's score.
+    """
     sql = _EVIDENCE if library.value("SELECT min(question) FROM suite") is None else _EVIDENCE_OF_CODE
+    sql = sql.format(score=score_of(how))
     last = library.value("SELECT max(question) FROM attempt WHERE setting = ?", (setting.pk,)) or 0
     # By windows of questions, so that no page ends inside one.
     for after in range(0, last, QUESTIONS):

@@ -22,6 +22,7 @@ from gradatim.errors import LibraryError, SetupError, UsageError
 from gradatim.library.ledger import declare_lost
 from gradatim.library.lock import WriterLock
 from gradatim.library.schema import APPLICATION_ID, MIGRATIONS
+from gradatim.library.scores import aggregated_steps
 from gradatim.library.text import pack, unpack
 from gradatim.reasoning import joined, split_reasoning
 
@@ -383,6 +384,7 @@ def _add_functions(connection: sqlite3.Connection) -> None:
     connection.create_function("answer_of", 2, _answer_of, deterministic=True)
     connection.create_function("whole_content", 5, _whole_content, deterministic=True)
     connection.create_function("whole_reasoning", 5, _whole_reasoning, deterministic=True)
+    connection.create_function("aggregated", 2, aggregated_steps, deterministic=True)
 
 
 def _unpacked(stored: str | bytes | None) -> str:

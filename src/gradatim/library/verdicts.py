@@ -174,11 +174,17 @@ def _further_round(connection: sqlite3.Connection, checker: int) -> int:
     return int(cursor.lastrowid or 0)
 
 
+def find_prm(library: Library, name: str, version: str) -> int | None:
+    """Return the key of the PRM, or None where it has scored nothing."""
+    found = library.value("SELECT pk FROM prm WHERE name = ? AND version = ?", (name, version))
+    return None if found is None else int(found)
+
+
 def ensure_prm(library: Library, name: str, version: str) -> int:
     """Return the key of the PRM, made if it is new."""
-    found = library.value("SELECT pk FROM prm WHERE name = ? AND version = ?", (name, version))
+    found = find_prm(library, name, version)
     if found is not None:
-        return int(found)
+        return found
     with library.transaction() as connection:
         cursor = connection.execute("INSERT INTO prm (name, version) VALUES (?, ?)", (name, version))
     return int(cursor.lastrowid or 0)

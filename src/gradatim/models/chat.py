@@ -46,6 +46,7 @@ class _Choice(msgspec.Struct, gc=False):
     delta: _Text | None = None
     finish_reason: Any = None
     error: Any = None
+    index: Any = None
 
 
 class _Answer(msgspec.Struct, gc=False):
@@ -79,6 +80,13 @@ def _settings(sampling: Sampling) -> dict[str, Any]:
     if sampling.top_p is not None:
         fields["top_p"] = sampling.top_p
     return fields | extra
+
+
+@lru_cache(maxsize=64)
+def stops_of(sampling: Sampling) -> tuple[str, ...]:
+    """Return the texts at which an answer is to end, as `extra_body` names them."""
+    stop = json.loads(sampling.extra_body).get("stop")
+    return tuple(one for one in ([stop] if isinstance(stop, str) else stop or ()) if isinstance(one, str) and one)
 
 
 CONTINUES = ("vllm", "prefix", "mistral")
@@ -240,6 +248,9 @@ class Collector:
         self._usage: Any = None
         self._model = ""
         self._choices = 0
+        self._index: Any = None
+        self.more = False
+        """Whether there were further choices, which nobody asked for; they are no part of the answer."""
 
     @property
     def finished(self) -> bool:
@@ -295,7 +306,7 @@ class Collector:
         self._take(answer, data)
 
     def _take(self, answer: _Answer, data: bytes) -> None:
-        choice = answer.choices[0] if answer.choices else None
+        choice = self._ours(answer.choices)
         if answer.error or answer.object == "error" or (choice and (choice.error or choice.finish_reason)):
             self._raise_error(answer, choice, data)
         if answer.usage is not None:
@@ -314,6 +325,18 @@ class Collector:
                 self._content.append(content)
         if isinstance(choice.finish_reason, str):
             self._finish = choice.finish_reason
+
+    def _ours(self, choices: list[_Choice] | None) -> _Choice | None:
+        """Return the first choice. The events of a stream may bring others, between its pieces."""
+        if not choices:
+            return None
+        self.more |= len(choices) > 1
+        if self._index is None:
+            self._index = choices[0].index
+        if choices[0].index == self._index:
+            return choices[0]
+        self.more = True
+        return next((one for one in choices if one.index == self._index), None)
 
     def _raise_error(self, answer: _Answer, choice: _Choice | None, data: bytes) -> None:
         """Raise the fault of an answer of status 200 that carries an error, or says that it was interrupted."""

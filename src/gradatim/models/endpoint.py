@@ -4,7 +4,7 @@
 reasoning model may write for an hour as long as bytes arrive, and a keep-alive line is bytes. The key is read from the
 environment when the endpoint is made; it is in no `repr`, note, fault or file.
 
-Left out: batch APIs, completions without a chat, answers that call tools.
+Left out: completions without a chat, answers that call tools. `batch_api` asks in batches, over `opened`.
 """
 
 from __future__ import annotations
@@ -14,19 +14,26 @@ import io
 import os
 import re
 import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gradatim.errors import SetupError, UsageError
+from gradatim.models.auditing import audited
 from gradatim.models.chat import CONTINUES, CONTINUING, Collector, body_of, encoded
 from gradatim.models.faults import ModelFault, Refused, Retry, Stop
 from gradatim.models.statuses import fault_of, retry_after, unsupported_field
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import aiohttp
 
-    from gradatim.types import Reply, Request
+    from gradatim.models.capabilities import Capabilities
+    from gradatim.types import Reply, Request, Sampling
 
+AGENT = "gradatim"
 _BEARER = re.compile(r"Bearer\s+\S+", re.IGNORECASE)
 _ERROR_BODY_LIMIT = 1 << 20
 _READ_BUFFER = 1 << 20
@@ -73,6 +80,16 @@ def key_from(variable: str) -> str:
     return key
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plain:
+    """A response as it came; the key is taken out, should a server echo it."""
+
+    status: int
+    body: bytes
+    date: str = ""
+    """When the server says it was sent."""
+
+
 class Endpoint:
     """One model on one OpenAI-compatible server. A `Model`."""
 
@@ -87,6 +104,7 @@ class Endpoint:
         idle_timeout: float = 300.0,
         connect_timeout: float = 30.0,
         key_header: str = "Authorization",
+        probe: bool = True,
         continues: str | None = None,
     ) -> None:
         """Check the settings and read the key; nothing is sent yet.
@@ -100,6 +118,7 @@ class Endpoint:
             idle_timeout: seconds without a byte after which a try is given up.
             connect_timeout: seconds to reach the server.
             key_header: `Authorization` sends `Bearer KEY`; any other name (`api-key`) sends the key alone.
+            probe: ask the server what it can do, in a few tiny requests, before a run asks it anything.
             continues: how the server is asked to go on with an answer that was cut off: `vllm`, `prefix`, `mistral`, or
                 None.
 
@@ -117,13 +136,19 @@ class Endpoint:
         self.continues = continues
         self.notes: list[str] = []
         """What was found out about the server and concerns the user, each once, oldest first."""
-        self._stream = stream
+        self.known: dict[Sampling, Capabilities] = {}
+        """What the server does, asked with these settings."""
+        self.probe = probe
+        self.agent = AGENT
+        """What requests say of who sends them."""
+        self.stream = stream
         self._idle_timeout = idle_timeout
         self._connect_timeout = connect_timeout
         self._key_env = api_key_env
         self._key = key_from(api_key_env) if api_key_env else ""
         self._key_header = key_header
-        self._dropped: frozenset[str] = frozenset()
+        self.dropped: frozenset[str] = frozenset()
+        """Fields of ours that the server does not take."""
         self._noted: set[str] = set()
         self._session: aiohttp.ClientSession | None = None
         self._proxy: str | None = None
@@ -142,44 +167,101 @@ class Endpoint:
         A field of ours that the server does not know is left out and the request sent again at once; that is
         remembered for this endpoint and said in `notes`. Raises the errors of `gradatim.models.faults`.
         """
-        dropped = self._dropped
+        dropped = self.dropped
         while True:
-            body = body_of(request, model=self.model, stream=self._stream, dropped=dropped, continues=self.continues)
+            body = body_of(request, model=self.model, stream=self.stream, dropped=dropped, continues=self.continues)
             # Asked without what makes it go on, a server would begin anew.
             answer = await self._try(encoded(body), frozenset(body) - (CONTINUING if request.begun else set()))
             if not isinstance(answer, str):
                 break
             dropped |= {answer}
-        if new := dropped - self._dropped:
+        for field in sorted(dropped - self.dropped):
             # Only now: an error that blamed the wrong field must not stay.
-            self._dropped |= new
-            for field in sorted(new):
-                self._note(f"dropped:{field}", f"does not take {field}; asked without it")
-        self._audit(answer, request)
-        return answer
+            self.drop(field)
+        return self.held(answer, request)
+
+    def held(self, answer: Reply, request: Request) -> Reply:
+        """Return an answer as it was asked for, and note what was wrong with it."""
+        held, found = audited(answer, request, self.model)
+        for topic, text in found:
+            self.note(topic, text)
+        return held
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """Return a request's body as a batch has it: in one piece, without what the server was found not to take."""
+        return body_of(request, model=self.model, stream=False, dropped=self.dropped)
+
+    def drop(self, field: str) -> None:
+        """Leave a field of ours out from now on: the server said that it does not know it."""
+        self.dropped |= {field}
+        self.note(f"dropped:{field}", f"does not take {field}; asked without it")
+
+    @asynccontextmanager
+    async def opened(self, method: str, path: str, **sent: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send another request of the API, once; `path` comes after the base URL, `sent` is aiohttp's.
+
+        Raises the errors of `gradatim.models.faults` for every answer but 200 and 201, and for none.
+        """
+        import aiohttp  # noqa: PLC0415 - importing gradatim must stay cheap
+
+        if self._session is None:
+            self._session = self._new_session()
+        try:
+            async with self._session.request(
+                method, f"{self.base_url}{path}", proxy=self._proxy, allow_redirects=False, **sent
+            ) as response:
+                if response.status not in {200, 201}:
+                    await self._field_to_drop(response, frozenset())
+                yield response
+        except ModelFault as fault:
+            raise self._clean(fault) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._clean(self._transport_fault(error)) from None
 
     async def check(self) -> None:
         """Ask for `/models`, which costs nothing. Raises `SetupError` where the server or the key will not do."""
+        try:
+            # Anything else, 404 included, is a server that answers: not all of them list their models.
+            answer = await self.plain("/models", seconds=self._connect_timeout + 30)
+            if answer.status in {401, 403}:
+                raise SetupError(self.fault_of(answer).fault.message)
+        except Retry as fault:
+            if fault.fault.reason == "no_connection":
+                raise SetupError(f"{self.name}: {fault.fault.message}: is the server running?") from None
+            raise SetupError(f"{self.name}: cannot use {fault.fault.message}: is the server running?") from None
+        except Stop as fault:
+            raise SetupError(fault.fault.message) from None
+        finally:
+            await self.close()
+
+    async def plain(self, path: str, body: dict[str, Any] | None = None, *, seconds: float) -> Plain:
+        """Send one request and return what comes, whatever its status: a POST where there is a body, else a GET.
+
+        `path` is what stands behind the base URL; `seconds` limits the whole. Raises `Retry` or `Stop` where
+        nothing came.
+        """
         import aiohttp  # noqa: PLC0415 - importing gradatim must stay cheap
 
-        session = self._new_session()
+        if self._session is None:
+            self._session = self._new_session()
         try:
-            async with session.get(
-                f"{self.base_url}/models",
+            async with self._session.request(
+                "GET" if body is None else "POST",
+                f"{self.base_url}{path}",
+                data=None if body is None else encoded(body),
                 proxy=self._proxy,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=self._connect_timeout + 30),
+                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=self._connect_timeout),
             ) as response:
-                # Anything else, 404 included, is a server that answers: not all of them list their models.
-                if response.status in {401, 403}:
-                    body = await self._error_body(response)
-                    fault = fault_of(401, body, key_hint=self._key_hint())
-                    raise SetupError(f"{self.name}: {self._redacted(fault.fault.message)}")
+                found = await self._error_body(response)
+                return Plain(status=response.status, body=found, date=response.headers.get("Date", ""))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            what = self._redacted(str(error) or type(error).__name__)
-            raise SetupError(f"{self.name}: cannot reach {self.base_url} ({what}): is the server running?") from None
-        finally:
-            await session.close()
+            raise self._clean(self._transport_fault(error)) from None
+
+    def fault_of(self, answer: Plain) -> ModelFault:
+        """Return the fault that a response is; 403 counts as a key that was not accepted."""
+        status = 401 if answer.status == 403 else answer.status
+        return self._clean(fault_of(status, answer.body, key_hint=self._key_hint()))
 
     async def close(self) -> None:
         """End the connections. A later `ask` opens new ones, so that one endpoint serves several runs."""
@@ -193,7 +275,7 @@ class Endpoint:
 
         if self._session is None:
             self._session = self._new_session()
-        collector = Collector(self._redacted)
+        collector = Collector(self.redacted)
         start = time.monotonic()
         try:
             async with self._session.post(
@@ -205,7 +287,7 @@ class Endpoint:
                 if response.status != 200:
                     return await self._field_to_drop(response, fields)
                 await _read(response, collector)
-            return collector.reply(time.monotonic() - start)
+            reply = collector.reply(time.monotonic() - start)
         except ModelFault as fault:
             raise self._clean(fault) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -214,6 +296,9 @@ class Endpoint:
                 return collector.reply(time.monotonic() - start)
             # `from None`: the repr of some of these holds the request's headers, and so the key.
             raise self._clean(self._transport_fault(error)) from None
+        if collector.more:
+            self.note("choices", "gave several answers to a request for one; the first is kept")
+        return reply
 
     async def _field_to_drop(self, response: aiohttp.ClientResponse, fields: frozenset[str]) -> str:
         """Return the field that an error answer blames. Raises the fault that it is otherwise."""
@@ -231,14 +316,14 @@ class Endpoint:
         while size < _ERROR_BODY_LIMIT and (part := await response.content.readany()):
             parts.append(part)
             size += len(part)
-        return self._redacted(b"".join(parts).decode("utf-8", "replace")).encode()
+        return self.redacted(b"".join(parts).decode("utf-8", "replace")).encode()
 
     def _new_session(self) -> aiohttp.ClientSession:
         """Open a session on the running loop. The engine bounds how many requests run, so the connector does not."""
         import aiohttp  # noqa: PLC0415 - importing gradatim must stay cheap
         from yarl import URL  # noqa: PLC0415 - slow to load
 
-        headers = {"Content-Type": "application/json", "User-Agent": "gradatim"}
+        headers = {"Content-Type": "application/json", "User-Agent": self.agent}
         if self._key:
             bearer = self._key_header.lower() == "authorization"
             headers[self._key_header] = f"Bearer {self._key}" if bearer else self._key
@@ -258,7 +343,7 @@ class Endpoint:
         """Return the fault that an error of the connection is. What was never sent cannot have been billed."""
         import aiohttp  # noqa: PLC0415 - importing gradatim must stay cheap
 
-        said = f"{self.base_url}: {error or type(error).__name__}"
+        said = f"{self.base_url}: {_reason(error)}"
         if isinstance(error, aiohttp.SocketTimeoutError):
             return Retry("idle_timeout", f"{said}: no byte for {self._idle_timeout:g} s", billed=True)
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -273,12 +358,13 @@ class Endpoint:
 
     def _clean(self, fault: ModelFault) -> ModelFault:
         """Return the fault with the key taken out, and the model named where the message goes to a person as it is."""
-        message = self._redacted(fault.fault.message)
+        message = self.redacted(fault.fault.message)
         if isinstance(fault, (Stop, Refused)) and not message.startswith(self.name):
             message = f"{self.name}: {message}"
         return type(fault)(fault.fault.reason, message, billed=fault.billed, retry_after=fault.retry_after)
 
-    def _redacted(self, text: str) -> str:
+    def redacted(self, text: str) -> str:
+        """Return a text of the server without the key that it may echo."""
         return _BEARER.sub("Bearer [key]", text.replace(self._key, "[key]") if self._key else text)
 
     def _key_hint(self) -> str:
@@ -286,19 +372,19 @@ class Endpoint:
             return f"set the environment variable {self._key_env} to a valid key for {self.base_url}"
         return f"no key was sent to {self.base_url}: name the environment variable that holds it with api_key_env"
 
-    def _audit(self, reply: Reply, request: Request) -> None:
-        """Note what a server did that was not asked for: some answer 200 whatever the model name or limit."""
-        asked, served = self.model.lower(), reply.server_model.lower()
-        if served and served not in asked and asked not in served:
-            self._note("model", f"was asked for {self.model} and says that {reply.server_model} answers")
-        limit, written = request.sampling.max_tokens, reply.usage.completion
-        if written is not None and written > limit:
-            self._note("limit", f"wrote {written} tokens where at most {limit} were asked for")
-
-    def _note(self, topic: str, text: str) -> None:
+    def note(self, topic: str, text: str) -> None:
+        """Keep what the server did, or does not do, for the user; once for each topic."""
         if topic not in self._noted:
             self._noted.add(topic)
             self.notes.append(f"{self.name}: the server at {self.base_url} {text}")
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error of the connection says, without what aiohttp says around it."""
+    inner = getattr(error, "os_error", None)
+    if isinstance(inner, OSError) and inner.errno is not None:
+        return os.strerror(inner.errno) if inner.errno > 0 else inner.strerror or str(error)
+    return str(error) or type(error).__name__
 
 
 async def _read(response: aiohttp.ClientResponse, collector: Collector) -> None:

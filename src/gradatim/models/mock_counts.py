@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gradatim.models.mock_answers import Speaker
+    from gradatim.models.mock_batches import MockBatches
     from gradatim.models.mock_faults import Injection
     from gradatim.models.mock_http import Connection
     from gradatim.models.mock_server import MockSettings
@@ -66,6 +67,18 @@ class MockStats:
     """When the last answers were sent, in seconds since 1970, oldest first; 8,192 at most."""
     aborted: list[float]
     """When clients went away from requests under way."""
+    batches: int = 0
+    """Batches made."""
+    batch_requests: int = 0
+    """Their requests."""
+    batch_again: int = 0
+    """Requests, in batches or online, that a batch had answered before, or was to answer at the time."""
+    batch_answered: int = 0
+    """Different requests whose answers stand in an output file."""
+    batch_faults: dict[str, int] = field(default_factory=dict)
+    """How often each kind of fault of the batch API was met."""
+    probes: int = 0
+    """Chat requests that asked what the server can do; they are in no other count."""
 
 
 @dataclass(slots=True)
@@ -74,6 +87,7 @@ class State:
 
     settings: MockSettings
     answers: Speaker
+    batches: MockBatches
     injection: Injection
     seen: Counter[bytes] = field(default_factory=Counter)
     answered: set[bytes] = field(default_factory=set)
@@ -87,6 +101,9 @@ class State:
     bought_again: int = 0
     answers_sent: int = 0
     pooling: int = 0
+    probes: int = 0
+    seeds: int = 0
+    """Seeds of its own that a server which ignores those of requests has taken."""
     in_flight: int = 0
     most_in_flight: int = 0
 
@@ -94,7 +111,8 @@ class State:
         """Forget everything but the requests that are under way."""
         for counts in (self.seen, self.answered, self.faults, self.billed, self.last_answered, self.aborted):
             counts.clear()
-        self.requests = self.bought_again = self.answers_sent = self.pooling = 0
+        self.batches.reset()
+        self.requests = self.bought_again = self.answers_sent = self.pooling = self.probes = 0
         self.most_in_flight = self.in_flight
 
     def stats(self) -> MockStats:
@@ -113,7 +131,18 @@ class State:
             billed=dict(self.billed),
             last_answered=list(self.last_answered),
             aborted=list(self.aborted),
+            batches=len(self.batches),
+            batch_requests=self.batches.submitted,
+            batch_again=self.batches.again,
+            batch_answered=len(self.batches.done),
+            batch_faults=dict(+self.batches.faults),
+            probes=self.probes,
         )
+
+    def probed(self, body: bytes) -> bytes:
+        """Count a chat request that asks what the server can do. Returns what names its body."""
+        self.probes += 1
+        return hashlib.blake2b(body, digest_size=8).digest()
 
     def arrived(self, body: bytes) -> tuple[bytes, str]:
         """Count a chat request. Returns what names its body, and the fault that it meets."""

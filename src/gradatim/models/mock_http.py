@@ -7,15 +7,20 @@ with a Content-Length and answers one at a time per connection, which is what HT
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import deque
 from dataclasses import replace
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gradatim.models.mock_answers import Said, continued, halved, step_scores
+from gradatim.models.mock_choices import MOST_CHOICES, logprobs, stopped, together
+from gradatim.models.mock_labels import label
 from gradatim.models.mock_usage import UNBILLED, Used, used
+from gradatim.models.probe import AGENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +34,7 @@ _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
     b"Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
+_PROBES = b"\r\nuser-agent: " + AGENT.encode()
 _quoted = msgspec.json.Encoder().encode
 
 
@@ -54,12 +60,22 @@ class _Ask(msgspec.Struct):
     temperature: float | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
+    n: int | None = None
+    stop: Any = None
+    logprobs: Any = None
+    top_logprobs: Any = None
+
     continue_final_message: bool = False
     add_generation_prompt: bool = True
 
     def goes_on(self) -> bool:
         """Whether it asks to go on with its last message, in vLLM's words or in DeepSeek's."""
         return self.messages[-1].role == "assistant" and (self.continue_final_message or self.messages[-1].prefix)
+
+    @property
+    def limit(self) -> int | None:
+        """The most tokens of an answer."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
 
 _decode_ask = msgspec.json.Decoder(_Ask).decode
@@ -96,6 +112,7 @@ class Connection(asyncio.Protocol):
         self._busy = False
         self._close_after = False
         self._chatting = False
+        self._probing = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -133,12 +150,18 @@ class Connection(asyncio.Protocol):
             length = self._length(head)
             if length is None or len(self._buffer) < end + 4 + length:
                 return
-            body = self._buffer[end + 4 : end + 4 + length]
-            words = self._buffer[:end].split(b" ", 2)
+            body, raw = self._buffer[end + 4 : end + 4 + length], self._buffer[:end]
+            words = raw.split(b" ", 2)
             self._buffer = self._buffer[end + 4 + length :]
             self._close_after = b"\r\nconnection: close" in head or b" http/1.0" in head
             self._busy = True
-            self._dispatch(words[0], words[1].partition(b"?")[0] if len(words) > 1 else b"", body)
+            self._probing = _PROBES in head
+            target = words[1] if len(words) > 1 else b""
+            path = target.partition(b"?")[0]
+            if path.startswith((b"/v1/files", b"/v1/batches")):
+                self._batch_call(words[0], target, raw, body)
+            else:
+                self._dispatch(words[0], path, body)
 
     def _length(self, head: bytes) -> int | None:
         """Return the body's length; None where the request was refused, or waits for a go-ahead."""
@@ -168,8 +191,7 @@ class Connection(asyncio.Protocol):
         elif method == b"POST" and path.endswith(b"/pooling"):
             self._later(lambda: self._finish(self._pooling(body)))
         elif method == b"GET" and path.endswith(b"/models"):
-            models = [{"id": name, "object": "model", "owned_by": "mock"} for name in self._state.settings.models]
-            self._finish(response(200, _quoted({"object": "list", "data": models})))
+            self._finish(self._models())
         elif method == b"GET" and path == b"/stats":
             self._finish(response(200, _quoted(self._state.stats())))
         elif method == b"POST" and path == b"/reset":
@@ -179,6 +201,30 @@ class Connection(asyncio.Protocol):
             self._finish(response(200, b"{}"))
         else:
             self._finish(response(404, _error(f"there is no {method.decode('latin-1')} {path.decode('latin-1')}")))
+
+    def _batch_call(self, method: bytes, target: bytes, head: bytes, body: bytes) -> None:
+        """Answer a call of the batch API, or close the connection once it was executed."""
+        answer = self._state.batches.call(method.decode("latin-1"), target.decode("latin-1"), head, body)
+        if answer is not None:
+            self._finish(response(*answer))
+            return
+        self._done()
+        if self._transport is not None:
+            self._transport.close()
+
+    def chat_body(self, body: bytes) -> bytes:
+        """Return the body of the answer to a chat request, as a batch has it, and bill it."""
+        asked = _decode_ask(body)
+        written = self._written(asked, hashlib.blake2b(body, digest_size=8).digest(), "")
+        assert written is not None
+        return b"".join(self._pieces(asked, *written)).partition(b"\r\n\r\n")[2]
+
+    def _models(self) -> bytes:
+        settings = self._state.settings
+        context = {} if settings.context is None else {"max_model_len": settings.context}
+        models = [{"id": name, "object": "model", "owned_by": "mock", **context} for name in settings.models]
+        date = b"Date: " + formatdate(usegmt=True).encode()
+        return response(200, _quoted({"object": "list", "data": models}), date)
 
     def _pooling(self, body: bytes) -> bytes:
         self._state.pooling += 1
@@ -206,20 +252,29 @@ class Connection(asyncio.Protocol):
         if asked.continue_final_message and asked.add_generation_prompt:
             self._finish(response(400, _error("continue_final_message and add_generation_prompt exclude each other")))
             return
+        if self._probing:
+            # Not a part of the run: counted apart, answered at once and without faults.
+            digest = self._state.probed(body)
+            self._answer(asked, None, "", self._written(asked, digest, ""))
+            return
         digest, kind = self._state.arrived(body)
+        self._state.batches.asked_online(body)
         self._chatting = True
         written = self._written(asked, digest, kind)
         self._later(lambda: self._answer(asked, digest, kind, written))
 
-    def _written(self, asked: _Ask, digest: bytes, kind: str) -> tuple[Said, Used] | None:
+    def _written(self, asked: _Ask, digest: bytes, kind: str) -> tuple[list[Said], Used] | None:
         """Return what the model writes, and bill it: who goes away before the answer comes pays for it all the same."""
-        if kind in UNBILLED or (kind == "error_200" and not asked.stream):
+        if self._too_long(asked) or kind in UNBILLED or (kind == "error_200" and not asked.stream):
             return None
-        said = self._said(asked)
+        settings = self._state.settings
+        count = 1 if "n" in settings.ignores else max(1, min(asked.n or 1, MOST_CHOICES))
+        said = [self._said(asked, choice) for choice in range(count)]
         if kind == "truncated":
-            said = halved(said)
+            said = [halved(one) for one in said]
         turns = [_text(turn.content) + (turn.reasoning_content or "") for turn in asked.messages]
-        cost = used(self._state.settings.usage, turns, said, limit=_limit(asked), digest=digest)
+        limit = None if asked.limit is None else asked.limit * count
+        cost = used(settings.usage, turns, together(said), limit=limit, digest=digest)
         self._state.billed[asked.model].add(cost.prompt, cost.cached, cost.completion)
         return said, cost
 
@@ -230,9 +285,11 @@ class Connection(asyncio.Protocol):
         else:
             action()
 
-    def _answer(self, asked: _Ask, digest: bytes, kind: str, written: tuple[Said, Used] | None) -> None:
+    def _answer(self, asked: _Ask, digest: bytes | None, kind: str, written: tuple[list[Said], Used] | None) -> None:
         settings = self._state.settings
-        if kind in {"429", "429_bare"}:
+        if refusal := self._too_long(asked):
+            self._finish(response(400, _error(refusal)))
+        elif kind in {"429", "429_bare"}:
             headers = (b"Retry-After: %g" % settings.retry_after,) if kind == "429" else ()
             self._finish(response(429, _error("Rate limit reached"), *headers))
         elif kind == "500":
@@ -244,9 +301,22 @@ class Connection(asyncio.Protocol):
         else:
             self._send(self._pieces(asked, *written), digest, kind)
 
-    def _send(self, pieces: list[bytes], digest: bytes, kind: str) -> None:
+    def _too_long(self, asked: _Ask) -> str:
+        """Return what a server says that holds its context; empty where the request fits."""
+        context, prompt = self._state.settings.context, _prompt_tokens(asked)
+        if context is None or prompt + (asked.limit or 1) <= context:
+            return ""
+        return (
+            f"This model's maximum context length is {context} tokens. However, you requested {asked.limit} output "
+            f"tokens and your prompt contains {prompt} input tokens. Please reduce the length of either."
+        )
+
+    def _send(self, pieces: list[bytes], digest: bytes | None, kind: str) -> None:
         """Send an answer, or as much of it as the fault lets through."""
         assert self._transport is not None
+        if digest is None:
+            self._finish(b"".join(pieces))
+            return
         if kind == "slow":
             self._drip(pieces, digest)
         elif kind == "hang":
@@ -298,61 +368,91 @@ class Connection(asyncio.Protocol):
 
         next_part()
 
-    def _said(self, asked: _Ask) -> Said:
-        text = next((_text(turn.content) for turn in reversed(asked.messages) if turn.role == "user"), "")
+    def _said(self, asked: _Ask, choice: int) -> Said:
         settings = self._state.settings
+        seed: Any = asked.seed
+        if "seed" in settings.ignores:
+            self._state.seeds += 1
+            seed = f"own {self._state.seeds}"
+        # Greedy decoding has no use for a seed.
+        greedy = asked.temperature == 0 or "temperature" in settings.ignores
         goes_on = settings.continues != "ignore" and bool(asked.messages) and asked.goes_on()
         said = self._state.answers.say(
-            model=asked.model,
-            text=text,
-            # Greedy decoding has no use for a seed.
-            seed="" if asked.temperature == 0 else f"{asked.seed}/{asked.temperature}",
-            max_tokens=None if goes_on else _limit(asked),
+            model=self._model(asked),
+            text=_question(asked),
+            seed="" if greedy else f"{seed}/{asked.temperature}{f'/{choice}' if choice else ''}",
+            max_tokens=None if goes_on or "max_tokens" in settings.ignores else asked.limit,
             thinks=settings.reasoning != "none",
         )
-        if not goes_on:
-            return said
-        last = asked.messages[-1]
-        begun = _text(last.content)
-        rest = continued(said, begun, tags=settings.reasoning == "think", max_tokens=_limit(asked))
-        return replace(rest, content=begun + rest.content) if settings.continues == "echo" else rest
+        if goes_on:
+            begun = _text(asked.messages[-1].content)
+            said = continued(said, begun, tags=settings.reasoning == "think", max_tokens=asked.limit)
+            said = replace(said, content=begun + said.content) if settings.continues == "echo" else said
+        return said if "stop" in settings.ignores else stopped(said, asked.stop)
 
-    def _pieces(self, asked: _Ask, said: Said, cost: Used) -> list[bytes]:
-        """Return the whole response in the parts in which a server would write it."""
+    def _model(self, asked: _Ask) -> str:
+        settings = self._state.settings
+        return settings.models[0] if "model" in settings.ignores else asked.model
+
+    def _parted(self, said: Said) -> tuple[tuple[str, str], str]:
+        """Return the name and text of an answer's reasoning, and its content, as this server parts them."""
         field_name, content = self._state.settings.reasoning, said.content
         thinking = said.thinking
         if field_name == "think" and (thinking or not said.goes_on):
             closing = "\n</think>\n\n" if content or said.finish_reason == "stop" else ""
             thinking, content = "", f"<think>\n{thinking}{closing}{content}"
-        name = "reasoning_content" if field_name == "field" else "reasoning"
-        usage = _quoted(cost.told_as())
+        return ("reasoning_content" if field_name == "field" else "reasoning", thinking), content
+
+    def _pieces(self, asked: _Ask, said: list[Said], cost: Used) -> list[bytes]:
+        """Return the whole response in the parts in which a server would write it."""
+        usage = _quoted(None if "usage" in self._state.settings.ignores else cost.told_as())
         if asked.stream:
-            return self._events(asked, (name, thinking), content, (said.finish_reason, usage))
-        message: dict[str, str | None] = {"role": "assistant", "content": content or None}
-        if thinking:
-            message[name] = thinking
-        body = (
-            b'{"id":"chatcmpl-mock","object":"chat.completion","created":0,"model":%b,"choices":[{"index":0,"message":%b,'
-            b'"finish_reason":"%b"}],"usage":%b}'
-            % (_quoted(asked.model), _quoted(message), said.finish_reason.encode(), usage)
+            return self._events(asked, said, usage)
+        choices = [self._choice(asked, index, one) for index, one in enumerate(said)]
+        body = b'{"id":"chatcmpl-mock","object":"chat.completion","created":0,"model":%b,"choices":%b,"usage":%b}' % (
+            _quoted(self._model(asked)),
+            _quoted(choices),
+            usage,
         )
         return [response(200, body)]
 
-    def _events(self, asked: _Ask, thinking: tuple[str, str], content: str, ending: tuple[str, bytes]) -> list[bytes]:
+    def _choice(self, asked: _Ask, index: int, said: Said) -> dict[str, Any]:
+        (name, thinking), content = self._parted(said)
+        message: dict[str, str | None] = {"role": "assistant", "content": content or None}
+        if thinking:
+            message[name] = thinking
+        choice: dict[str, Any] = {"index": index, "message": message, "finish_reason": self._reason(said)}
+        if asked.logprobs and "logprobs" not in self._state.settings.ignores:
+            most = asked.top_logprobs if isinstance(asked.top_logprobs, int) else 0
+            if asked.limit == 1:
+                choice["logprobs"] = label(_question(asked), min(most, 20))
+                choice["message"] = {"role": "assistant", "content": choice["logprobs"]["content"][0]["token"]}
+            else:
+                choice["logprobs"] = logprobs(content, min(most, 20))
+        return choice
+
+    def _reason(self, said: Said) -> str | None:
+        return None if "finish_reason" in self._state.settings.ignores else said.finish_reason
+
+    def _events(self, asked: _Ask, said: list[Said], usage: bytes) -> list[bytes]:
         count = self._state.settings.deltas
         start = b'data: {"id":"chatcmpl-mock","object":"chat.completion.chunk","created":0,"model":%b,' % _quoted(
-            asked.model
+            self._model(asked)
         )
-        delta = start + b'"choices":[{"index":0,"delta":{"%b":%b},"finish_reason":null}]}\n\n'
-        pieces = [_STREAM_HEAD + _chunk(delta % (b"role", b'"assistant"'))]
-        for name, text in (thinking, ("content", content)):
-            size = len(text) // count + 1
-            pieces += [
-                _chunk(delta % (name.encode(), _quoted(text[at : at + size]))) for at in range(0, len(text), size)
-            ]
-        reason, usage = ending
-        last = b'"choices":[{"index":0,"delta":{},"finish_reason":"%b"}]}\n\n' % reason.encode()
-        pieces.append(_chunk(start + last))
+        pieces = [_STREAM_HEAD]
+        for index, one in enumerate(said):
+            delta = start + b'"choices":[{"index":%d,"delta":{"%%b":%%b},"finish_reason":null}]}\n\n' % index
+            thinking, content = self._parted(one)
+            pieces.append(_chunk(delta % (b"role", b'"assistant"')))
+            for name, text in (thinking, ("content", content)):
+                size = len(text) // count + 1
+                pieces += [
+                    _chunk(delta % (name.encode(), _quoted(text[at : at + size]))) for at in range(0, len(text), size)
+                ]
+            last = b'"choices":[{"index":%d,"delta":{},"finish_reason":%b}]}\n\n' % (index, _quoted(self._reason(one)))
+            pieces.append(_chunk(start + last))
+        # An error in mid-stream comes behind the first piece.
+        pieces[:2] = [pieces[0] + pieces[1]]
         if asked.stream_options is not None and asked.stream_options.include_usage:
             pieces.append(_chunk(start + b'"choices":[],"usage":%b}\n\n' % usage))
         pieces.append(_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
@@ -378,9 +478,13 @@ class Connection(asyncio.Protocol):
             self._state.in_flight -= 1
 
 
-def _limit(asked: _Ask) -> int | None:
-    """Return the most tokens that an answer may have."""
-    return asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
+def _prompt_tokens(asked: _Ask) -> int:
+    return sum(len(_text(turn.content)) // 4 + 4 for turn in asked.messages)
+
+
+def _question(asked: _Ask) -> str:
+    """Return the text of the user's last message."""
+    return next((_text(turn.content) for turn in reversed(asked.messages) if turn.role == "user"), "")
 
 
 def _text(content: Any) -> str:

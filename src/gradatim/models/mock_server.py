@@ -4,9 +4,10 @@ For trying the whole loop without a model, and for proving that a pipeline loses
 counts requests, and fails them on purpose, by a seed. **Its answers are invented, and so are the step scores that its
 `/pooling` gives**: a run against it shows that the machinery works and nothing about any model.
 
-    POST /v1/chat/completions   plain or streamed
-    POST /pooling               step scores in vLLM's shape, for text with `<extra_0>` tags
+    POST /v1/chat/completions   plain or streamed; a label with its log probabilities where one token is asked for
+    POST /pooling               step scores in vLLM's shape, for text or messages with step tags
     GET  /v1/models, /health, /stats
+    /v1/files, /v1/batches      the batch API
     POST /reset                 sets the counts of /stats to nothing
 
 It listens on the loopback interface only.
@@ -30,6 +31,8 @@ import msgspec
 
 from gradatim.errors import GradatimError, SetupError, UsageError
 from gradatim.models.mock_answers import Answers
+from gradatim.models.mock_batches import MockBatches, check_shares
+from gradatim.models.mock_choices import IGNORED
 from gradatim.models.mock_counts import MockStats, State
 from gradatim.models.mock_faults import Injection
 from gradatim.models.mock_http import Connection
@@ -70,6 +73,10 @@ class MockSettings:
     one answer in ten does not say it."""
     faults: tuple[tuple[str, float], ...] = ()
     """Kinds of `mock_faults.KINDS` with their probabilities."""
+    ignores: tuple[str, ...] = ()
+    """Which of `mock_choices.IGNORED` it does not know, and answers 200 all the same."""
+    context: int | None = None
+    """Tokens of prompt and answer together; listed, and a longer request is refused. None: no limit."""
     seed: int = 0
     """Decides the faults."""
     latency: float = 0.0
@@ -80,6 +87,10 @@ class MockSettings:
     """Seconds between the parts of a slow answer."""
     deltas: int = 8
     """Events in which a streamed answer comes."""
+    batch_seconds: float = 2.0
+    """What a batch takes, give or take a half."""
+    batch_faults: tuple[tuple[str, float], ...] = ()
+    """Kinds of `mock_batches.BATCH_KINDS` with their probabilities, each by itself."""
 
     def __post_init__(self) -> None:
         """Refuse what is wrong, and any address that another machine can reach."""
@@ -87,20 +98,22 @@ class MockSettings:
             raise UsageError(
                 f"the mock server does not listen on {self.host}: it is for this machine alone, on 127.0.0.1 or ::1"
             )
-        if self.reasoning not in _REASONING:
-            raise UsageError(f"--reasoning {self.reasoning}: write one of {', '.join(_REASONING)}")
-        if self.continues not in _CONTINUES:
-            raise UsageError(f"--continues {self.continues}: write one of {', '.join(_CONTINUES)}")
-        if self.usage not in USAGES:
-            raise UsageError(f"--usage {self.usage}: write one of {', '.join(USAGES)}")
+        for word, known in (("reasoning", _REASONING), ("continues", _CONTINUES), ("usage", USAGES)):
+            if getattr(self, word) not in known:
+                raise UsageError(f"--{word} {getattr(self, word)}: write one of {', '.join(known)}")
         if not 0 <= self.port < 65536:
             raise UsageError(f"--port {self.port}: write a number from 0 to 65535")
-        for word in ("latency", "retry_after", "drip"):
+        for word in ("latency", "retry_after", "drip", "batch_seconds"):
             if not 0 <= getattr(self, word) < float("inf"):
                 raise UsageError(f"{word} is {getattr(self, word)}: write seconds, 0 or more")
+        if unknown := set(self.ignores) - IGNORED.keys():
+            raise UsageError(f"--ignore {', '.join(sorted(unknown))}: write one of {', '.join(IGNORED)}")
+        if self.context is not None and self.context < 1:
+            raise UsageError(f"--context {self.context}: write 1 or more")
         if self.deltas < 1:
             raise UsageError(f"deltas is {self.deltas}: write 1 or more")
         Injection(shares=self.faults, seed=self.seed)
+        check_shares(self.batch_faults)
 
 
 def _is_loopback(host: str) -> bool:
@@ -130,7 +143,14 @@ async def _serve(
     speaker: Speaker | None = None,
 ) -> None:
     answers = speaker or Answers(accuracy=settings.accuracy, accuracies=settings.accuracies, path=settings.answers)
-    state = State(settings=settings, answers=answers, injection=Injection(shares=settings.faults, seed=settings.seed))
+    batches = MockBatches(
+        lambda body: Connection(state).chat_body(body),
+        faults=settings.batch_faults,
+        seed=settings.seed,
+        seconds=settings.batch_seconds,
+    )
+    injection = Injection(shares=settings.faults, seed=settings.seed)
+    state = State(settings=settings, answers=answers, batches=batches, injection=injection)
     loop = asyncio.get_running_loop()
     try:
         server = await loop.create_server(lambda: Connection(state), settings.host, settings.port, backlog=2048)

@@ -14,12 +14,13 @@ import msgspec
 
 from gradatim.models.faults import ModelFault, Overloaded, Refused, Retry, Stop
 
-OPTIONAL_FIELDS = ("stream_options", "stream", "seed", "top_p")
-"""Fields of ours that a request can do without, in the order in which they are blamed."""
+OPTIONAL_FIELDS = ("stream_options", "stream", "seed", "top_p", "stop")
+"""Fields that a request can do without, in the order in which they are blamed; answers are cut here where `stop` is."""
 
 _OVERFLOW = re.compile(
     r"context[ _-]?(length|window|size)|maximum model length|prompt is too long|reduce the length"
-    r"|`?inputs`? tokens \+ `?max_new_tokens`?|max_seq_len|exceeds? the (model's )?max(imum)? (sequence|input|context)",
+    r"|`?inputs`? tokens \+ `?max_new_tokens`?|max_seq_len|max_model_len"
+    r"|exceeds? the (model's )?max(imum)? (sequence|input|context)",
     re.IGNORECASE,
 )
 _UNSUPPORTED = re.compile(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from gradatim.method.aggregation import Aggregation
     from gradatim.types import Fault, StepScores
 
 
@@ -29,6 +30,8 @@ class PRM(Protocol):
     name: str
     version: str
     """Changes whenever a score might: weights' name, format, how steps are split, backend."""
+    aggregation: Aggregation
+    """How its makers turn an answer's step scores into one number: what holds unless a stage is told otherwise."""
 
     def score(self, solutions: Iterable[Solution]) -> Iterator[tuple[int, StepScores | Fault]]:
         """Give each solution's key with its step scores, or with the fault that kept us from having them.

@@ -11,6 +11,7 @@ import hashlib
 import json
 import struct
 from dataclasses import dataclass
+from fnmatch import fnmatchcase as fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,10 @@ class Checkpoint:
     path: Path
     context: int
     """The most tokens the model was trained to read: `max_position_embeddings`."""
+    files: tuple[Path, ...]
+    """The weight files, in order."""
     shapes: Mapping[str, Shape]
-    """Every tensor of the weight files."""
+    """Every tensor of safetensors files; empty where the weights are pickled, which only torch reads."""
     fingerprint: str
     """16 hex digits of the config, the tokenizer, the weight files' headers and samples of their bytes."""
 
@@ -50,11 +53,13 @@ def read_checkpoint(path: Path, wanted: Architecture) -> Checkpoint:
     files = _weight_files(path)
     shapes: dict[str, Shape] = {}
     digest = hashlib.blake2b(digest_size=8)
-    for name in ("config.json", "tokenizer.json"):
+    there = [name for name in wanted.also_read if (path / name).is_file()]
+    for name in ("config.json", "tokenizer.json", *there):
         digest.update(hashlib.blake2b((path / name).read_bytes()).digest())
     for file in files:
-        header = _header(file)
-        shapes.update(_shapes(file, header))
+        header = _header(file) if file.suffix == ".safetensors" else b""
+        if header:
+            shapes.update(_shapes(file, header))
         digest.update(file.name.encode() + hashlib.blake2b(header).digest())
         sample(file, digest)
     context = config.get("max_position_embeddings")
@@ -62,16 +67,18 @@ def read_checkpoint(path: Path, wanted: Architecture) -> Checkpoint:
         raise SetupError(
             f"{path / 'config.json'}: max_position_embeddings is {context!r}; a count of tokens was expected"
         )
-    return Checkpoint(path=path, context=context, shapes=shapes, fingerprint=digest.hexdigest())
+    return Checkpoint(path=path, context=context, files=tuple(files), shapes=shapes, fingerprint=digest.hexdigest())
 
 
-def check_tensors(checkpoint: Checkpoint, expected: Mapping[str, Shape], wanted: Architecture) -> None:
+def check_tensors(
+    checkpoint: Checkpoint, shapes: Mapping[str, Shape], expected: Mapping[str, Shape], wanted: Architecture
+) -> None:
     """Refuse weights that are not exactly those of the architecture. Raises `SetupError` saying what was found."""
-    found = {name: shape for name, shape in checkpoint.shapes.items() if name not in wanted.unused}
-    where = f"{checkpoint.path}: not the weights of a {wanted.names[0]}"
+    found = {name: shape for name, shape in shapes.items() if name not in wanted.unused}
+    where = f"{checkpoint.path}: not the weights of a {wanted.name}"
     missing = sorted(expected.keys() - found.keys())
     if any(name.startswith(wanted.head) for name in missing):
-        has = "a language model's lm_head" if "lm_head.weight" in checkpoint.shapes else "no other head"
+        has = "a language model's lm_head" if "lm_head.weight" in shapes else "no other head"
         raise SetupError(
             f"{where}: of the score head, {_some(missing)} is missing, and there is {has}; without the head every "
             "token would get a row of numbers that are no scores. Give the PRM's folder, not its base model's"
@@ -95,10 +102,12 @@ def _read_config(path: Path, wanted: Architecture) -> dict[str, object]:
     if not isinstance(config, dict):
         raise SetupError(f"{file}: a JSON object was expected; fetch the folder again")
     architectures, kind = config.get("architectures"), config.get("model_type")
-    if architectures not in [[name] for name in wanted.names] or kind not in wanted.model_types:
+    named = isinstance(architectures, list) and len(architectures) == 1 and fnmatch(str(architectures[0]), wanted.name)
+    if not named or not fnmatch(str(kind), wanted.model_type):
+        of = "" if wanted.model_type == "*" else f" of type {wanted.model_type!r}"
         raise SetupError(
-            f"{file}: this is a {architectures!r} of type {kind!r}, not a {' or '.join(wanted.names)} of type "
-            f"{' or '.join(map(repr, wanted.model_types))}; give the folder of {wanted.called}"
+            f"{file}: this is a {architectures!r} of type {kind!r}, not a {wanted.name}{of}; give the folder of "
+            f"{wanted.called}"
         )
     return config
 
@@ -111,10 +120,17 @@ def _need(path: Path, name: str) -> Path:
 
 
 def _weight_files(path: Path) -> list[Path]:
-    """Return the weight files, in order; those of the index where there is one."""
-    index = path / "model.safetensors.index.json"
-    if not index.is_file():
-        return [_need(path, "model.safetensors")]
+    """Return the weight files, in order: those of an index where there is one, and safetensors before pickled ones."""
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        index = path / f"{name}.index.json"
+        if index.is_file():
+            return _indexed(path, index)
+        if (path / name).is_file():
+            return [path / name]
+    return [_need(path, "model.safetensors")]
+
+
+def _indexed(path: Path, index: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:

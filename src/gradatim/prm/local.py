@@ -8,6 +8,7 @@ the first call of `score`.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from gradatim.errors import SetupError, UsageError
 from gradatim.prm.checkpoint import Checkpoint, check_tensors, read_checkpoint
 from gradatim.prm.families import family_of
 from gradatim.prm.family import Encoded, Prepared, prepare, refusal, scored, version_of
+from gradatim.prm.splitting import splitter_of
 from gradatim.types import Boundary, Fault, StepScores
 from gradatim.weights import device_of, no_bar
 
@@ -34,11 +36,12 @@ _Out = tuple[int, "StepScores | Fault"]
 class LocalPRM:
     """Scores steps with the PRM in a folder.
 
-    `kind`: its family, as `[prm] kind` names them. `device`: `auto` (a CUDA card where there is one, else the
-    processor), `cpu`, `cuda`, `cuda:1`, `mps`. Weights are bfloat16 on CUDA, as published, and float32 elsewhere; the
-    last softmax is float32 everywhere. `batch_tokens`: the most tokens, padding included, that go through the model at
-    once, save for one solution that is longer alone.
+    `kind`: its family, as `[prm] kind` names them; `separator`: what ends a step of a token classifier. `device`:
+    `auto` (a CUDA card where there is one, else the processor), `cpu`, `cuda`, `cuda:1`, `mps`. Weights are bfloat16 on
+    CUDA, as published, and float32 elsewhere; the last softmax is float32 everywhere. `batch_tokens`: the most tokens,
+    padding included, that go through the model at once, save for one solution that is longer alone.
     `context`: the most tokens of a solution that is scored; None takes the model's own, and more than that is refused.
+    `steps`: the rule that splits answers, `blank-lines` or `reasoning`.
 
     Raises `SetupError` where the folder is not such a PRM or the extra is not installed, `UsageError` for a wrong
     setting.
@@ -49,11 +52,13 @@ class LocalPRM:
         *,
         path: str | Path,
         kind: str = "qwen",
+        separator: str | None = None,
         device: str = "auto",
         batch_tokens: int = 16384,
         context: int | None = None,
+        steps: str = "blank-lines",
     ) -> None:
-        family = family_of(kind)
+        family = replace(family_of(kind, separator=separator), splitter=splitter_of(steps))
         folder = Path(os.path.expanduser(path))  # noqa: PTH111 - Path's raises where no such home is
         checkpoint = read_checkpoint(folder, family.architecture)
         if batch_tokens < 1:
@@ -72,6 +77,7 @@ class LocalPRM:
         self._context = context or checkpoint.context
         self._encoder: Encoder | None = None
         self._model: Any = None
+        self.aggregation = family.aggregation
         self.name = checkpoint.path.resolve().name
         precision = str(self._dtype).removeprefix("torch.")
         self.version = version_of(family, "local", checkpoint.fingerprint, precision, f"context={self._context}")
@@ -199,7 +205,12 @@ def _load_model(checkpoint: Checkpoint, family: Family, dtype: Any) -> Any:
     from transformers import MODEL_MAPPING, AutoConfig  # noqa: PLC0415 - optional
 
     config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, trust_remote_code=False)
-    backbone = MODEL_MAPPING[type(config)]
+    backbone = MODEL_MAPPING.get(type(config), None)
+    if backbone is None or backbone.base_model_prefix != "model":
+        raise SetupError(
+            f"{checkpoint.path}: a {config.model_type} cannot be read here; a decoder such as qwen2, llama or mistral "
+            "was expected"
+        )
 
     # transformers publishes no types to mypy.
     class Scorer(backbone.__base__):  # type: ignore[misc,name-defined]
@@ -216,13 +227,16 @@ def _load_model(checkpoint: Checkpoint, family: Family, dtype: Any) -> Any:
 
     with torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in Scorer(config).state_dict().items()}
-    check_tensors(checkpoint, expected, family.architecture)
+    pickled = checkpoint.files[0].suffix == ".bin"
+    shapes = _pickled_shapes(checkpoint) if pickled else checkpoint.shapes
+    check_tensors(checkpoint, shapes, expected, family.architecture)
     with no_bar():
         model, report = Scorer.from_pretrained(
             checkpoint.path,
             config=config,
             dtype=dtype,
-            use_safetensors=True,
+            use_safetensors=not pickled,
+            weights_only=True,
             local_files_only=True,
             output_loading_info=True,
         )
@@ -231,3 +245,19 @@ def _load_model(checkpoint: Checkpoint, family: Family, dtype: Any) -> Any:
     if wrong:
         raise SetupError(f"{checkpoint.path}: transformers did not load {', '.join(wrong[:3])}; upgrade transformers")
     return model
+
+
+def _pickled_shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
+    """Return every tensor's shape in .bin files, of which nothing but tensors is read: no code of theirs is run."""
+    import torch  # noqa: PLC0415 - optional
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in checkpoint.files:
+        try:
+            tensors = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+            shapes |= {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        except Exception as error:  # the library raises what pickle does
+            raise SetupError(
+                f"{file}: not a file of tensors ({type(error).__name__}); fetch it again, or as safetensors"
+            ) from error
+    return shapes

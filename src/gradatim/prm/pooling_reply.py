@@ -27,7 +27,8 @@ _OVERFLOW = re.compile(
     re.IGNORECASE,
 )
 _TASK = re.compile(
-    r"""supported tasks?\b|\btask\b[^.\n]{0,40}(?:support|remov|invalid|permitted)|['"]task['"]|permitted task""",
+    r"""supported tasks?\b|\btask\b[^.\n]{0,40}(?:support|remov|invalid|permitted)|['"]task['"]|permitted task"""
+    "|pooling_task",
     re.IGNORECASE,
 )
 
@@ -106,17 +107,17 @@ def _rows(data: Any, prepared: Prepared, tokens: Any, server: Asked) -> list[lis
     steps = len(prepared.steps)
     if data == []:
         raise SetupError(
-            f"{server.name} sent no score for {steps} steps: it looks for another step tag; {server.served.options}"
+            f"{server.name} sent no score for {steps} steps: it looks for another step tag; {server.served.how}"
         )
     if not isinstance(data, list) or not all(isinstance(row, list) for row in data):
         raise SetupError(
-            f"{server.name} sent one vector for a whole text, not a row for each step; {server.served.options}"
+            f"{server.name} sent one vector for a whole text, not a row for each step; {server.served.how}"
         )
     width = max(map(len, data))
     if width != 2 or not all(len(row) == 2 for row in data):
         raise SetupError(
             f"{server.name} sent rows of {width} numbers, and a PRM's have 2: it serves another kind of model, or this "
-            f"one as if it were; {server.served.options}"
+            f"one as if it were; {server.served.how}"
         )
     numbers = [value for row in data for value in row if value is not None]
     if not all(isinstance(value, int | float) for value in numbers):
@@ -128,7 +129,7 @@ def _rows(data: Any, prepared: Prepared, tokens: Any, server: Asked) -> list[lis
         )
     if tokens == len(data) != steps:
         raise SetupError(
-            f"{server.name} sent a row for each of {tokens} tokens, not for {steps} step tags; {server.served.options}"
+            f"{server.name} sent a row for each of {tokens} tokens, not for {steps} step tags; {server.served.how}"
         )
     return data
 

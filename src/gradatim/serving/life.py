@@ -13,8 +13,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+from gradatim.errors import SetupError
 from gradatim.serving import supervisor
 from gradatim.serving.commands import HOST
+from gradatim.serving.remains import sweep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,19 +36,33 @@ class Life:
     """A server that was started. Its methods may be called from any thread."""
 
     def __init__(self, command: list[str], port: int, *, log: Path, grace: float) -> None:
-        """Start it. `grace`: seconds that it gets to end by itself when it is told to."""
+        """Start it. `grace`: seconds that it gets to end by itself when it is told to.
+
+        Raises `SetupError` where its log cannot be written.
+        """
         self.port = port
+        self._log = log.absolute()
         self._grace = grace
-        self._mark = secrets.token_hex(8)
         self._how: dict[str, Any] | None = None
-        order = {"command": command, "log": str(log.absolute()), "parent": os.getpid(), "grace": grace}
+        try:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            self._log.open("ab").close()
+        except OSError as error:
+            raise SetupError(
+                f"the server's log cannot be written ({error}): put that right, or move the library"
+            ) from error
+        sweep(self._log)
+        environment = os.environ | {supervisor.MARK: secrets.token_hex(8), "PYTHONUNBUFFERED": "1"}
+        # A key of another vLLM's: this one would ask for it.
+        environment.pop("VLLM_API_KEY", None)
+        order = {"command": command, "log": str(self._log), "parent": os.getpid(), "grace": grace}
         self._process = subprocess.Popen(  # noqa: S603 - our own file, no shell
             # -I and -S: nothing of the user's environment decides what this program is.
             [sys.executable, "-I", "-S", supervisor.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=os.environ | {supervisor.MARK: self._mark, "PYTHONUNBUFFERED": "1"},
+            env=environment,
             start_new_session=True,
         )
         assert self._process.stdin is not None
@@ -82,9 +98,8 @@ class Life:
             try:
                 self._how = json.loads(said)
             except ValueError:
-                # The supervisor was killed: what it would have ended is found by its mark.
-                while left := supervisor.marked(self._mark):
-                    supervisor.kill(left)
+                # The supervisor was killed: what it would have ended is found by its record.
+                sweep(self._log)
                 self._how = {"error": f"its supervisor ended ({said.decode('utf-8', 'replace')[-200:].strip()})"}
         return _in_words(self._how)
 

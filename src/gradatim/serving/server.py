@@ -24,6 +24,8 @@ _LOOK_SECONDS = 0.2
 _PORTS = 3
 """How many ports are tried where something else took the one that was free a moment ago."""
 _LAST_LINES = 5
+_ODD_SECONDS = 20.0
+"""How long something else may answer in the server's place, before that counts as an error."""
 
 
 class StoppedError(GradatimError):
@@ -164,28 +166,35 @@ class Server:
     def _ready(self, life: Life) -> bool:
         """Wait until it answers; False: it ended before it did. Raises `SetupError` when its time is over."""
         until = time.monotonic() + self.serving.timeout
+        odd, odd_until = "", 0.0
         while life.running:
             if self._stopping.wait(_LOOK_SECONDS):
                 raise self._stopped()
-            if life.says("/health", timeout=2.0)[0] == 200 and self._is_ours(life):
-                return True
-            if time.monotonic() > until:
+            if life.says("/health", timeout=2.0)[0] == 200:
+                if not (odd := self._is_other(life)):
+                    return True
+                odd_until = odd_until or time.monotonic() + _ODD_SECONDS
+            if time.monotonic() > (min(until, odd_until) if odd else until):
                 life.end()
-                raise SetupError(
-                    f"{self._server} was not ready within {self.serving.timeout:g} seconds: "
-                    f"{self._said(telling_line(self.serving.log))}. Where it only needs longer, raise start_timeout"
-                )
+                what = odd or self._said(telling_line(self.serving.log))
+                hint = "" if odd else ". Where it only needs longer, raise start_timeout"
+                raise SetupError(f"{self._server} was not ready within {self.serving.timeout:g} seconds: {what}{hint}")
         return False
 
-    def _is_ours(self, life: Life) -> bool:
-        """Whether it lists the model: something else may have taken the port while the server was loading."""
+    def _is_other(self, life: Life) -> str:
+        """Say what answers in its place: something that took the port, or a server with another name or a key."""
         if not self.serving.model:
-            return True
+            return ""
         status, body = life.says("/v1/models", timeout=10.0)
+        if status in {401, 403}:
+            return "it asks for a key, and has no need of one on this machine: leave that out of serve_args"
         try:
-            return status == 200 and self.serving.model in [one["id"] for one in json.loads(body)["data"]]
+            listed = [str(one["id"]) for one in json.loads(body)["data"]]
         except (ValueError, KeyError, TypeError):
-            return False
+            return "what answers on its port lists no models"
+        if self.serving.model in listed:
+            return ""
+        return f"it lists {', '.join(listed[:3]) or 'no model'}, not {self.serving.model}: serve_args must not name it"
 
     def _bury(self, life: Life) -> None:
         """Count a death. Raises `SetupError` where there were too many."""

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 LINUX = sys.platform == "linux"
 STARTED, ENDED = "# gradatim: started", "# gradatim: ended"
@@ -47,6 +47,7 @@ class Log:
         self._path = Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("ab", buffering=0)
+        self._line_ended = True
 
     def write(self, data: bytes) -> None:
         """Append. A full disk costs the log, not the server."""
@@ -56,37 +57,50 @@ class Log:
                 self._path.replace(f"{self._path}.1")
                 self._file = self._path.open("ab", buffering=0)
             self._file.write(data)
+            self._line_ended = data.endswith(b"\n")
 
     def note(self, text: str) -> None:
         """Append a line of ours, with the time."""
-        self.write(f"{text} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+        begin = "" if self._line_ended else "\n"
+        self.write(f"{begin}{text} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
 
 
-def parents() -> dict[int, tuple[int, str]]:
-    """Return each process with its parent and when it was started, which tells it from a later one of its number."""
+class Seen(NamedTuple):
+    """A process as the process table shows it."""
+
+    parent: int
+    started: str
+    """When; tells it from a later process of the same number."""
+
+
+def processes() -> dict[int, Seen]:
+    """Return all processes that live; one that has ended and waits for its parent does not."""
     found = {}
     if LINUX:
         for entry in os.scandir("/proc"):
             if entry.name.isdigit():
                 with contextlib.suppress(OSError):
                     # After the name, which is in brackets and may hold anything: state, parent, ..., start time.
-                    words = Path(entry.path, "stat").read_bytes().rpartition(b")")[2].split()
-                    found[int(entry.name)] = (int(words[1]), words[19].decode())
+                    words = Path(entry.path, "stat").read_bytes().rpartition(b")")[2].decode().split()
+                    if words[0] != "Z":
+                        found[int(entry.name)] = Seen(int(words[1]), words[19])
         return found
-    with subprocess.Popen(["ps", "-A", "-o", "pid=,ppid=,lstart="], stdout=subprocess.PIPE, text=True) as listed:  # noqa: S607 - the system's
+    columns = "pid=,ppid=,stat=,lstart="
+    with subprocess.Popen(["ps", "-A", "-o", columns], stdout=subprocess.PIPE, text=True) as listed:  # noqa: S603, S607 - the system's
         assert listed.stdout is not None
         for line in listed.stdout:
-            pid, parent, started = line.split(None, 2)
-            found[int(pid)] = (int(parent), started)
+            pid, parent, state, started = line.split(None, 3)
+            if not state.startswith("Z"):
+                found[int(pid)] = Seen(int(parent), started.strip())
     found.pop(listed.pid, None)
     return found
 
 
-def below(root: int, known: dict[int, tuple[int, str]]) -> set[int]:
+def below(root: int, known: dict[int, Seen]) -> set[int]:
     """Return the processes that descend from `root`."""
     children: dict[int, list[int]] = {}
-    for pid, (parent, _) in known.items():
-        children.setdefault(parent, []).append(pid)
+    for pid, one in known.items():
+        children.setdefault(one.parent, []).append(pid)
     found: set[int] = set()
     waiting = [root]
     while waiting:
@@ -97,16 +111,9 @@ def below(root: int, known: dict[int, tuple[int, str]]) -> set[int]:
     return found
 
 
-def marked(mark: str) -> set[int]:
-    """Return the processes whose environment carries this mark (Linux; elsewhere none can be found)."""
-    wanted = f"{MARK}={mark}".encode()
-    found = set()
-    for entry in os.scandir("/proc") if LINUX else ():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if wanted in Path(entry.path, "environ").read_bytes().split(b"\0"):
-                    found.add(int(entry.name))
-    return found - {os.getpid()}
+def boot() -> str:
+    """Return what names this boot of the machine; numbers of processes and pipes begin anew with each. Linux only."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip() if LINUX else ""
 
 
 def kill(pids: set[int], number: signal.Signals = signal.SIGKILL) -> None:
@@ -129,6 +136,7 @@ class Supervisor:
     def __init__(self, order: dict[str, Any]) -> None:
         self._order = order
         self._log = Log(order["log"])
+        self._record = Path(f"{order['log']}.{os.getpid()}.run")
         self._main = 0
         self._status: int | None = None
         self._ended_at = 0.0
@@ -151,6 +159,8 @@ class Supervisor:
             self._told = self._told or os.getppid() != self._order["parent"]
         asked = self._status is None
         left = self._end()
+        if not left:
+            self._record.unlink(missing_ok=True)
         self._log.note(f"{ENDED}: {'as asked' if asked else self._status}")
         return {"status": self._status, "asked": asked, "left": sorted(left)}
 
@@ -188,6 +198,19 @@ class Supervisor:
             os.close(writing)
         self._main = child.pid
         child.returncode = 0  # it is reaped below, with all others
+        me = processes().get(os.getpid())
+        record = {
+            "guard": os.getpid(),
+            "guard_started": me.started if me else "",
+            "boot": boot(),
+            "pipe": os.fstat(self._output).st_ino,
+            "mark": os.environ.get(MARK, ""),
+        }
+        with contextlib.suppress(OSError):
+            # Under its name it is complete: another run may be looking for what is left.
+            new = self._record.with_suffix(".new")
+            new.write_text(json.dumps(record), encoding="ascii")
+            new.replace(self._record)
 
     def _turn(self, seconds: float) -> None:
         """Wait so long at most for output, an order or an end, and see to it."""
@@ -224,14 +247,13 @@ class Supervisor:
     def _look(self) -> set[int]:
         """Return what is left of the tree."""
         self._looked_at = time.monotonic()
-        known = parents()
+        known = processes()
         found = below(os.getpid(), known)
         if LINUX:
             return found
-        for root in [pid for pid, started in self._seen.items() if known.get(pid, (0, ""))[1] == started]:
+        for root in [pid for pid, started in self._seen.items() if pid in known and known[pid].started == started]:
             found |= {root} | below(root, known)
-        found -= {pid for pid in found if pid not in known}
-        self._seen |= {pid: known[pid][1] for pid in found}
+        self._seen |= {pid: known[pid].started for pid in found}
         return found
 
     def _end(self) -> set[int]:
@@ -252,6 +274,7 @@ class Supervisor:
             kill(left)
             self._turn(0.02)
             left = self._look()
+        self._reap()
         if self._output >= 0:
             self._copy()
         return left

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gradatim.library.attempts import Setting
     from gradatim.library.calibrations import Candidate
     from gradatim.library.store import Library
+    from gradatim.method.aggregation import Aggregation
     from gradatim.prm import PRM
 
 WEAK = 0.2
@@ -50,6 +51,8 @@ class CalibrateResult:
     rates: str
     """The setting whose attempts gave the pass rates."""
     prm: str
+    aggregation: Aggregation
+    """How its step scores became an attempt's one."""
     questions: int
     wrong: int
     """Questions whose graded attempt is wrong: those that cuts are for."""
@@ -81,24 +84,25 @@ def calibrate(
     *,
     prm: PRM,
     text: Literal["answer", "thinking"] = "answer",
+    aggregation: Aggregation | None = None,
     progress: Progress = silent,
 ) -> CalibrateResult:
     """Have the PRM score what it has not, and hold its scores against pass rates; keep the cuts under the name.
 
-    `text` is what the PRM reads of an attempt, as for `grade`.
+    `text` is what the PRM reads of an attempt, and `aggregation` how its step scores become one, as for `grade`.
 
     Raises `UsageError` where there are too few questions with several decided attempts, or it is not clear whose.
     """
     settings = settings or CalibrateSettings()
     graded, rates = _settings(library, settings)
     reader = Reader(prm=prm, text=text)
-    key = reader.key(library)
-    chosen = list(itertools.islice(calibrations.candidates(library, graded, rates, key), settings.limit))
+    key, how = reader.key(library), aggregation or prm.aggregation
+    chosen = list(itertools.islice(calibrations.candidates(library, graded, rates, key, how), settings.limit))
     _check_enough(chosen, graded)
     lacking = [one.attempt for one in chosen if one.score is None]
     scoring = Scoring(library=library, setting=graded, reader=reader, stage="calibrate", progress=progress)
     done = scoring.run(verdicts.to_score(library, lacking), len(lacking))
-    found = itertools.islice(calibrations.candidates(library, graded, rates, key), settings.limit)
+    found = itertools.islice(calibrations.candidates(library, graded, rates, key, how), settings.limit)
     points = [_point(one, one.score) for one in found if one.score is not None]
     wrong = [one for one in points if not one.right]
     everything, only = rank_correlation(points), rank_correlation(wrong)
@@ -111,6 +115,7 @@ def calibrate(
             setting=graded.pk,
             rates=rates.pk,
             prm=key,
+            aggregation=how,
             method=settings.cuts,
             cuts=cuts,
             questions=len(points),
@@ -124,6 +129,7 @@ def calibrate(
         setting=graded.id,
         rates=rates.id,
         prm=prm.name,
+        aggregation=how,
         questions=len(points),
         wrong=len(wrong),
         correlation=everything,

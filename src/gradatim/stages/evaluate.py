@@ -21,6 +21,7 @@ from gradatim.types import Role
 from gradatim.work import figures
 from gradatim.work.answering import Means, Wanted, answer
 from gradatim.work.figures import Comparison, Line, PassAt
+from gradatim.work.served import kept
 from gradatim.work.truncation import policy_of
 from gradatim.work.verifying import judge_all
 
@@ -167,20 +168,21 @@ def _ask(
 ) -> dict[int, AttemptResult]:
     """Ask for what is missing, set after set, until a limit ends it."""
     asked: dict[int, AttemptResult] = {}
-    for one in sets:
-        wanted = Wanted(
-            stage="evaluate",
-            role=Role.EVAL,
-            sets=[one],
-            samples=samples_of(library, one, settings),
-            sampling=settings.sampling(),
-            truncated=policy_of(settings, model),
-        )
-        result = answer(library, model, wanted, means)
-        if result.wanted > result.before or result.asked_further or result.faults or result.stopped:
-            asked[one.pk] = result
-        if result.stopped:
-            break
+    with kept(model):
+        for one in sets:
+            wanted = Wanted(
+                stage="evaluate",
+                role=Role.EVAL,
+                sets=[one],
+                samples=samples_of(library, one, settings),
+                sampling=settings.sampling(),
+                truncated=policy_of(settings, model),
+            )
+            result = answer(library, model, wanted, means)
+            if result.wanted > result.before or result.asked_further or result.faults or result.stopped:
+                asked[one.pk] = result
+            if result.stopped:
+                break
     return asked
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gradatim.library.attempts import Setting
     from gradatim.library.grades import GradingRow
     from gradatim.library.store import Library, Row
+    from gradatim.method.aggregation import Aggregation
     from gradatim.prm import PRM
 
 _GRADES = 5000
@@ -78,6 +79,8 @@ def grade(
     *,
     prm: PRM | None = None,
     text: Literal["answer", "thinking"] = "answer",
+    aggregation: Aggregation | None = None,
+    ask: bool = True,
     model: str | None = None,
     setting: str | None = None,
     progress: Progress = silent,
@@ -85,7 +88,9 @@ def grade(
     """Grade the attempts of one model, or of every model with base attempts; one result for each setting, or of one.
 
     `text` is what the PRM reads of an attempt: the answer; or the reasoning, where there is one, else the answer. The
-    scores of the two are kept apart, as those of two PRMs are.
+    scores of the two are kept apart, as those of two PRMs are. `aggregation` is how its step scores become the
+    attempt's one; None is the PRM's own way, or the mean where there is no PRM. It asks no PRM for what is scored. With
+    `ask=False` the PRM is asked nothing, and only says whose scores are meant.
 
     Raises `UsageError` where nothing was attempted or verified, the rule `paper` has neither a PRM nor scores, or the
     share of tests that programs pass is not known.
@@ -101,16 +106,34 @@ def grade(
     if library.value("SELECT 1 FROM verdict LIMIT 1") is None:
         raise UsageError("No attempt has a verdict yet. Run first: gradatim verify")
     reader = None if prm is None else Reader(prm=prm, text=text)
-    return [_grade_setting(library, setting, settings, reader, progress) for setting in chosen]
+    how = aggregation or ("mean" if prm is None else prm.aggregation)
+    reading = _Reading(reader=reader, how=how, ask=ask)
+    return [_grade_setting(library, setting, settings, reading, progress) for setting in chosen]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """What there is to score with."""
+
+    reader: Reader | None
+    how: Aggregation
+    """How a PRM's step scores become an attempt's one."""
+    ask: bool
+    """Whether the PRM may be asked, or only says whose scores are meant."""
 
 
 def _grade_setting(
-    library: Library, setting: Setting, settings: GradeSettings, reader: Reader | None, progress: Progress
+    library: Library,
+    setting: Setting,
+    settings: GradeSettings,
+    reading: _Reading,
+    progress: Progress,
 ) -> GradeResult:
-    basis = _basis(library, setting, settings)
+    reader = reading.reader
+    basis = _basis(library, setting, settings, reading.how)
     done = Scored()
-    if reader is None or not basis.prm_wanted:
-        prm_pk = _known_prm(library, setting)
+    if reader is None or not basis.prm_wanted or not reading.ask:
+        prm_pk = _known_prm(library, setting, reader)
     else:
         prm_pk = reader.key(library)
         which = {"first": settings.rule == "paper", "code": not basis.by_tests}
@@ -148,6 +171,8 @@ class _Basis:
     code_scores: CodeScores
     calibrated: bool
     """Whether the cuts are those of a calibration."""
+    how: Aggregation
+    """How a PRM's step scores become an attempt's one."""
 
     @property
     def by_tests(self) -> bool:
@@ -160,11 +185,11 @@ class _Basis:
         return self.other or self.code_scores == "prm"
 
 
-def _basis(library: Library, setting: Setting, settings: GradeSettings) -> _Basis:
+def _basis(library: Library, setting: Setting, settings: GradeSettings, how: Aggregation) -> _Basis:
     """Say what scores wrong attempts. Raises `UsageError` where it is to be tests and not all were run."""
     code, other = grades.attempted(library, setting)
     calibrated = settings.rule == "paper" and isinstance(settings.cuts, str) and settings.cuts != QUINTILES
-    basis = _Basis(code=code, other=other, code_scores=settings.code_scores, calibrated=calibrated)
+    basis = _Basis(code=code, other=other, code_scores=settings.code_scores, calibrated=calibrated, how=how)
     stopped = grades.count_stopped(library, setting) if basis.by_tests else 0
     if stopped:
         raise UsageError(
@@ -183,7 +208,11 @@ def _rule_settings(rule: PaperRule | RateRule, settings: GradeSettings, basis: _
         "mass": rule.mass,
         "asked": settings.cuts,
     }
-    return json.dumps({**chosen, "code_scores": basis.code_scores} if basis.code else chosen)
+    if basis.code:
+        chosen["code_scores"] = basis.code_scores
+    if basis.how != "mean":
+        chosen["aggregation"] = basis.how
+    return json.dumps(chosen)
 
 
 def _line(row: Row) -> LevelLine:
@@ -198,14 +227,15 @@ def _line(row: Row) -> LevelLine:
     )
 
 
-def _known_prm(library: Library, setting: Setting) -> int | None:
-    """Return the PRM that scored most of the setting's attempts, where none is at hand now."""
+def _known_prm(library: Library, setting: Setting, reader: Reader | None) -> int | None:
+    """Return the PRM that is meant, where it has scored any of the attempts, else the one that scored most of them."""
     sql = (
         "SELECT x.prm FROM score x JOIN attempt a ON a.pk = x.attempt WHERE a.setting = ? "
-        "GROUP BY x.prm ORDER BY count(*) DESC, x.prm DESC LIMIT 1"
+        "GROUP BY x.prm ORDER BY count(*) DESC, x.prm DESC"
     )
-    found = library.value(sql, (setting.pk,))
-    return None if found is None else int(found)
+    there = [int(row[0]) for row in library.all(sql, (setting.pk,))]
+    meant = None if reader is None else verdicts.find_prm(library, reader.prm.name, reader.version)
+    return meant if meant in there else next(iter(there), None)
 
 
 def _check_scored(library: Library, setting: Setting, basis: _Basis) -> None:
@@ -236,10 +266,10 @@ def _rule(
                 f"{settings.cuts} has cuts for a PRM's scores, and the programs of {setting.model} are graded by the "
                 'share of tests that they passed. Leave the cuts out, or set code_scores = "prm" in [grade].'
             )
-        return PaperRule(cuts=_calibrated(library, setting, settings.cuts, prm_pk))
+        return PaperRule(cuts=_calibrated(library, setting, settings.cuts, by))
     means = [
         evidence.score
-        for _, found in grades.evidence(library, setting, prm_pk)
+        for _, found in grades.evidence(library, setting, prm_pk, basis.how)
         if (evidence := paper(found, basis.code_scores).evidence).first is Outcome.WRONG and evidence.score is not None
     ]
     try:
@@ -254,8 +284,9 @@ def _rule(
         ) from error
 
 
-def _calibrated(library: Library, setting: Setting, asked: str, prm_pk: int | None) -> tuple[float, ...]:
+def _calibrated(library: Library, setting: Setting, asked: str, by: tuple[int | None, _Basis]) -> tuple[float, ...]:
     """Return the cuts of the model's calibration. Raises `UsageError` where it has none, or they are another PRM's."""
+    prm_pk, basis = by
     one = calibrations.find(library, asked.removeprefix(CALIBRATION), setting.model)
     if not one.cuts:
         raise UsageError(f"The calibration {one.name!r} found no cuts: its PRM does not tell five levels apart.")
@@ -263,6 +294,11 @@ def _calibrated(library: Library, setting: Setting, asked: str, prm_pk: int | No
         raise UsageError(
             f"The calibration {one.name!r} was made with another PRM, or another text of it to read, than the scores "
             "that are to be graded. Calibrate this one: gradatim calibrate"
+        )
+    if one.aggregation != basis.how:
+        raise UsageError(
+            f"The calibration {one.name!r} has cuts for the {one.aggregation} of an answer's step scores, and the "
+            f"{basis.how} is to be graded. Calibrate again, gradatim calibrate, or set aggregation in [prm]."
         )
     return one.cuts
 
@@ -282,7 +318,7 @@ def _derive(
     of_tests = PaperRule() if basis.calibrated and basis.by_tests else rule
     rows: list[Row] = []
     done = 0
-    for question, found in grades.evidence(library, setting, grading.prm):
+    for question, found in grades.evidence(library, setting, grading.prm, basis.how):
         weighed = weigh(found, basis.code_scores)
         evidence = weighed.evidence
         result = level_of(evidence, of_tests if found[0].code else rule)

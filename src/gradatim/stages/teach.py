@@ -84,6 +84,8 @@ class TeachResult:
     """Of this teacher's answers for the draw: how many were cut off, and what has become of them."""
     asked_further: int = 0
     """Further answers that came in this run for such answers."""
+    under_way: int = 0
+    """Requests in batches that go on at the server; `stopped` says so, and the next run takes their answers."""
 
     @property
     def missing(self) -> int:
@@ -126,49 +128,39 @@ def teach(
         level_of=desk.level_of,
         further=further,
     )
-    stopped = ""
+    asking.tries = settings.tries
+    stopped, asked = "", 0
+
+    def tick(now: EngineStats) -> Tick:
+        return asking.tick(now, done=desk.chains(), total=sum(draw.quotas.values()))
 
     try:
         judge_.catch_up()
         desk.open_books()
-        if desk.wanted():
+        if desk.wanted() or asking.batched:
             judge_.start(asking.wake)
             try:
-                asking.run(desk, engine, budget, _watched(desk, asking, priced=price is not None), progress)
+                asking.run(desk, engine, budget, tick, progress)
             except LimitError as error:
                 stopped = str(error)
             finally:
                 judge_.finish()
+            asked = asking.engine.stats.replies - asking.second
     finally:
         judge_.close()
     lines = _lines(library, draw, setting, desk)
     return TeachResult(
         draw=draw.name,
         teacher=model.name,
-        asked=asking.first,
+        asked=asked,
         faults=asking.faults,
         lines=lines,
-        stopped=stopped or _why_short(lines, asking.faults),
+        stopped=stopped or asking.standing or _why_short(lines, asking.faults),
         notes=asking.notes,
         cut_off=_cut_off(library, draw, setting),
         asked_further=asking.second,
+        under_way=asking.under_way,
     )
-
-
-def _watched(desk: Desk, asking: Asking, *, priced: bool) -> Callable[[EngineStats], Tick]:
-    """Return what tells how far a run is."""
-
-    def tick(now: EngineStats) -> Tick:
-        return Tick(
-            done=desk.chains(),
-            total=sum(desk.draw.quotas.values()),
-            tokens=now.prompt_tokens + now.completion_tokens,
-            cost=asking.cost if priced else None,
-            faults=now.faults,
-            note=f"{now.in_flight} in flight",
-        )
-
-    return tick
 
 
 def _why_short(lines: Sequence[TeachLine], faults: dict[str, int]) -> str:

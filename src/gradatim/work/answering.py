@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradatim.errors import LimitError
-from gradatim.library import attempts, furthers, questions
+from gradatim.library import attempts, batches, furthers, questions
 from gradatim.library.attempts import NewAttempt
 from gradatim.library.furthers import NONE, CutOff
 from gradatim.progress import Progress, Tick, silent
-from gradatim.work.asking import Asking, request
+from gradatim.work.asking import Asking
+from gradatim.work.requests import request
 from gradatim.work.truncation import Furthers, Policy
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class AttemptResult:
     """Further answers that came in this run for such answers."""
     left_further: int = 0
     """Further requests that the settings ask for and that are still to be made."""
+    under_way: int = 0
+    """Requests in batches that go on at the server; `stopped` says so, and the next run takes their answers."""
 
     @property
     def left(self) -> int:
@@ -104,18 +107,12 @@ def answer(library: Library, model: Model, wanted: Wanted, means: Means) -> Atte
     cut = None if further is None else _CutOff(library, setting, wanted, further, feed)
     committed = None if cut is None else cut.committed
     asking = Asking(library, model, setting, stage=wanted.stage, price=price, committed=committed, further=further)
+    asking.samples = wanted.samples
     if cut is not None:
         cut.wake = asking.wake
 
     def tick(stats: EngineStats) -> Tick:
-        return Tick(
-            done=before + asking.first,
-            total=in_all,
-            tokens=stats.prompt_tokens + stats.completion_tokens,
-            cost=asking.cost if price else None,
-            faults=stats.faults,
-            note=f"{stats.in_flight} in flight",
-        )
+        return asking.tick(stats, done=before + stats.replies - asking.second, total=in_all)
 
     stopped = ""
     try:
@@ -124,22 +121,24 @@ def answer(library: Library, model: Model, wanted: Wanted, means: Means) -> Atte
         stopped = str(error)
     stats = asking.engine.stats
     cut_off = furthers.count(library, setting, wanted.sets, wanted.samples)
+    under_way = asking.under_way
     return AttemptResult(
         model=model.name,
         setting=setting.id,
         wanted=in_all,
         before=before,
-        answered=asking.first,
+        answered=stats.replies - asking.second,
         faults=asking.faults,
         prompt_tokens=stats.prompt_tokens,
         completion_tokens=stats.completion_tokens,
         cost=asking.cost if price else None,
         seconds=stats.seconds,
-        stopped=stopped,
+        stopped=stopped or asking.standing,
         notes=asking.notes,
         cut_off=cut_off,
         asked_further=asking.second,
         left_further=0 if further is None or further.refused else cut_off.waiting,
+        under_way=under_way,
     )
 
 
@@ -166,6 +165,8 @@ class _Missing:
         self._left = wanted.limit
         self._ready: deque[Request] = deque()
         self._over = False
+        self._under_way = batches.under_way(library, setting)
+        """Samples of each question that are in a batch: nobody asks them a second time."""
 
     def take(self) -> Request | None:
         """Give the next request."""
@@ -177,11 +178,22 @@ class _Missing:
         """Whether there is more."""
         return bool(self._ready) or not self._over
 
+    def waiting(self) -> int:
+        """No answer makes another request."""
+        return 0
+
+    def expect(self, keys: Sequence[int]) -> None:
+        """What is in a batch was left out from the beginning."""
+
     def _fill(self) -> None:
         page = []
-        for question, samples in self._missing:
+        for question, missing in self._missing:
             if self._left is not None and self._left == 0:
                 break
+            away = self._under_way.get(question, ())
+            samples = [sample for sample in missing if sample not in away]
+            if not samples:
+                continue
             page.append((question, samples))
             self._left = None if self._left is None else self._left - 1
             if len(page) == 500:
@@ -227,6 +239,13 @@ class _CutOff:
         if self._missing.open() or self._given > self._settled:
             return True
         return not self._further.refused and bool(self._ready or self._earlier)
+
+    def waiting(self) -> int:
+        """What is in batches gets no further request."""
+        return 0
+
+    def expect(self, keys: Sequence[int]) -> None:
+        """What is in a batch was left out from the beginning."""
 
     def committed(self, batch: Sequence[Stored]) -> None:
         """Take note of what is durable; called from the journal's thread."""

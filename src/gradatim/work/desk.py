@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gradatim.library import draws, furthers, questions
+from gradatim.errors import GradatimError
+from gradatim.library import batches, draws, furthers, questions
 from gradatim.library.text import unpack
 from gradatim.types import CUT_OFF
-from gradatim.work.asking import request
 from gradatim.work.keeping import drop_reason
+from gradatim.work.requests import question_and_sample, request
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gradatim.config import CurateSettings, TeachSettings
     from gradatim.library.attempts import Setting
     from gradatim.library.draws import Draw
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from gradatim.types import Question, Request, Sampling
     from gradatim.work.truncation import Furthers
 
+_PAGE = 500
 _RUNS_TO_JUDGE = 3
 """How often the checker may fail on one answer before another is bought in its place: else a level waits for ever."""
 
@@ -47,6 +51,8 @@ class _Level:
     """Requests sent and not yet judged."""
     held: int = 0
     """Answers that a fault of ours kept from a verdict."""
+    away: int = 0
+    """Requests in batches of an earlier run, which nobody has taken up yet: they may become chains."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +90,18 @@ class Desk:
         self._curate = msgspec.structs.replace(curate, keep=settings.keep)
         self._levels: dict[int, _Level] = {}
         self._level_of: dict[int, int] = {}
+        self.answers: Counter[int] = Counter()
+        """What this teacher had written when the books were opened, by level."""
+        self.became_chains: Counter[int] = Counter()
+        """How many of these can be chains."""
         self._tried: Counter[int] = Counter()
         self._next: Counter[int] = Counter()
         """The first sample index that is free."""
+        self._away: set[int] = set()
+        """Questions of the draw that are in batches of an earlier run, and may become chains."""
+        self._strangers: set[int] = set()
+        """Other questions that are out: no level counts them."""
+        self._over = False
         self._out: dict[int, Question] = {}
         """Questions that are asked now: the judge needs their references."""
         self._lock = threading.Lock()
@@ -111,21 +126,29 @@ class Desk:
             elif own and not standing.again:
                 through.add(question)
             if own:
+                self.answers[row[0]] += 1
+                self.became_chains[row[0]] += standing.chain
                 self._tried[question] += 1
                 self._next[question] = max(self._next[question], row[4] + 1)
         never = draws.undrawable(self.library)
+        under_way = batches.under_way(self.library, self.setting).keys()
         for level, order in draws.items(self.library, self.draw).items():
             self._level_of.update(dict.fromkeys(order, level))
-            open_ = [one for one in order if one not in done | held.keys() | through | cut.keys() | never]
+            away = under_way & set(order) - done - held.keys() - never
+            self._away |= away
+            open_ = [one for one in order if one not in done | held.keys() | through | cut.keys() | never | under_way]
             self._levels[level] = _Level(
                 quota=self.draw.quotas.get(level, 0),
                 order=deque(one for one in open_ if not self._tried[one]),
                 again=deque(one for one in open_ if 0 < self._tried[one] < self._tries),
                 further=deque(
-                    (one, cut[one]) for one in order if one in cut and one not in done | held.keys() | through | never
+                    (one, cut[one])
+                    for one in order
+                    if one in cut and one not in done | held.keys() | through | never | under_way
                 ),
                 chains=sum(one in done and one not in never for one in order),
                 held=sum(one in held and one not in done and one not in never for one in order),
+                away=len(away),
             )
 
     def standing(
@@ -145,6 +168,13 @@ class Desk:
         """Chains of one level."""
         return self._levels[level].chains if level in self._levels else 0
 
+    def may_be_asked(self, level: int) -> int:
+        """How many requests of one level there can be, if no answer becomes a chain."""
+        if level not in self._levels or not self._has_work(self._levels[level]):
+            return 0
+        own = self._levels[level]
+        return len(own.order) * self._tries + sum(self._tries - self._tried[one] for one in own.again)
+
     def held_of(self, level: int) -> int:
         """Answers of one level that could not be judged."""
         return self._levels[level].held if level in self._levels else 0
@@ -160,6 +190,7 @@ class Desk:
     def give_all_up(self) -> None:
         """Ask nothing more: the judge is gone."""
         with self._lock:
+            self._over = True
             self._levels.clear()
 
     def wanted(self) -> bool:
@@ -167,7 +198,7 @@ class Desk:
         return any(self._has_work(level) for level in self._levels.values())
 
     def _has_work(self, level: _Level) -> bool:
-        if level.chains + level.out + level.held >= level.quota:
+        if level.chains + level.out + level.held + level.away >= level.quota:
             return False
         return bool(level.again or level.order) or self._has_further(level)
 
@@ -180,7 +211,7 @@ class Desk:
             ready = [level for level in self._levels.values() if self._has_work(level)]
             if not ready:
                 return None
-            level = max(ready, key=lambda one: (one.quota - one.chains - one.out - one.held) / one.quota)
+            level = max(ready, key=lambda one: (one.quota - one.chains - one.out - one.held - one.away) / one.quota)
             level.out += 1
             if self._has_further(level):
                 question, cut = level.further.popleft()
@@ -197,29 +228,45 @@ class Desk:
         with self._lock:
             return any(level.out or self._has_work(level) for level in self._levels.values())
 
+    def waiting(self) -> int:
+        """Return how many requests are out, at the server or with the judge. Raises where the judge is gone."""
+        if self._over:
+            raise GradatimError("No answer is judged any more.")
+        with self._lock:
+            return len(self._out)
+
+    def expect(self, keys: Sequence[int]) -> None:
+        """Take note that answers come to what an earlier run asked, for this draw or for another one."""
+        for at in range(0, len(keys), _PAGE):
+            asked = [question_and_sample(key) for key in keys[at : at + _PAGE]]
+            texts = questions.many(self.library, [question for question, _ in asked])
+            with self._lock:
+                for question, sample in asked:
+                    self._out[question] = texts[question]
+                    self._next[question] = max(self._next[question], sample)
+                    if question not in self._away:
+                        self._strangers.add(question)
+                        continue
+                    level = self._levels[self._level_of[question]]
+                    level.away, level.out = level.away - 1, level.out + 1
+
     def cut_off(self, question: int, sample: int) -> None:
         """Take note of a first answer that was cut off and gets a further request."""
         with self._lock:
-            level = self._first(question)
-            level.further.append((question, sample))
-
-    def _first(self, question: int) -> _Level:
-        """Count a question's first answer to its next sample; return the question's level."""
-        level = self._settled(question)
-        self._tried[question] += 1
-        self._next[question] += 1
-        return level
-
-    def _settled(self, question: int) -> _Level:
-        level = self._levels[self._level_of[question]]
-        level.out -= 1
-        del self._out[question]
-        return level
+            self._tried[question] += 1
+            self._next[question] += 1
+            level = self._back(question)
+            if level is not None:
+                level.further.append((question, sample))
 
     def judged(self, question: int, standing: Standing, *, further: bool = False) -> None:
         """Take note of a judged answer; of a further one, whose try was counted with the first."""
         with self._lock:
-            level = self._settled(question) if further else self._first(question)
+            self._tried[question] += not further
+            self._next[question] += not further
+            level = self._back(question)
+            if level is None:
+                return
             if standing.chain:
                 level.chains += 1
             elif standing.unjudged:
@@ -230,7 +277,16 @@ class Desk:
     def gave_up(self, question: int) -> None:
         """Take note of a request without an answer: this run asks the level's next question instead."""
         with self._lock:
-            self._settled(question)
+            self._back(question)
+
+    def _back(self, question: int) -> _Level | None:
+        """Take a request in again; return its level, if it counts for one."""
+        del self._out[question]
+        if question in self._strangers:
+            return None
+        level = self._levels[self._level_of[question]]
+        level.out -= 1
+        return level
 
 
 def _hopeless(library: Library) -> set[int]:

@@ -1,8 +1,8 @@
 """From a question's attempts to the evidence that a rule grades by: which score a wrong attempt has, and whose it is.
 
-A wrong answer to a math question has the mean of a PRM's step scores (arXiv 2504.11919). A wrong program has the share
-of tests that it passed in its place, or the PRM's mean too where that is asked for: no open PRM of quality exists for
-code. Both are kept beside the level, whichever made it.
+A wrong answer to a math question has what a PRM's step scores come to, in the paper their mean (arXiv 2504.11919). A
+wrong program has the share of tests that it passed in its place, or the PRM's score too where that is asked for: no
+open PRM of quality exists for code. Both are kept beside the level, whichever made it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Weighed:
     evidence: Evidence
     """With the score that the level is made from."""
     prm: float | None
-    """The PRM's mean, of the same attempts."""
+    """The PRM's score, of the same attempts."""
     tests: float | None
     """The share of tests that wrong programs among them passed."""
 

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypedDict
 
+from msgspec import structs
+
+from gradatim.config.judging import critic_of
 from gradatim.errors import SetupError
+from gradatim.models.batch_api import BatchEndpoint
 from gradatim.models.budget import Budget, Price
 from gradatim.models.endpoint import Endpoint
 from gradatim.models.folder import read_folder
 from gradatim.models.local import CONCURRENCY, LocalModel
 from gradatim.models.pace import EngineSettings
 from gradatim.models.transformers_serve import Suited
+from gradatim.prm.chat import ChatPRM
+from gradatim.prm.families import FAMILIES
 from gradatim.prm.local import LocalPRM
 from gradatim.prm.pooling import PoolingPRM
-from gradatim.prm.qwen import STEP_TAG
+from gradatim.prm.rlhflow import RLHFLOW_CHAT
+from gradatim.prm.tokens import token_id
 from gradatim.serving.commands import Engines
 from gradatim.serving.server import Server, Serving
 from gradatim.tiny import places
-from gradatim.work.served import ServedModel, ServedPRM
+from gradatim.work.served import NOWHERE, ServedModel, ServedPRM
 
 if TYPE_CHECKING:
     from gradatim.config import BudgetSettings, Config, ModelSettings, PrmSettings
+    from gradatim.method.aggregation import Aggregation
     from gradatim.prm import PRM
 
 
-def open_model(settings: ModelSettings, *, log: Path | None = None) -> Endpoint | LocalModel | ServedModel:
+def open_model(
+    settings: ModelSettings, *, log: Path | None = None
+) -> Endpoint | BatchEndpoint | LocalModel | ServedModel:
     """Return the model that is configured; nothing is asked, loaded or started yet.
 
     `log` is where the log of a server that is started here goes (`server_log`). Raises `SetupError` where its key is
@@ -42,7 +51,9 @@ def open_model(settings: ModelSettings, *, log: Path | None = None) -> Endpoint 
             batch=concurrency_of(settings),
             threads=settings.threads,
         )
-    return _endpoint(settings, _url(settings.base_url or ""), settings.served_as)
+    endpoint = _endpoint(settings, _url(settings.base_url or ""), settings.served_as)
+    batch = settings.batched
+    return endpoint if batch is None else BatchEndpoint(endpoint, **structs.asdict(batch))
 
 
 def _endpoint(settings: ModelSettings, base_url: str, served_as: str | None) -> Endpoint:
@@ -54,6 +65,8 @@ def _endpoint(settings: ModelSettings, base_url: str, served_as: str | None) -> 
         stream=settings.stream,
         idle_timeout=settings.idle_timeout,
         continues=continues_of(settings),
+        # The tiny teacher is a part of Gradatim: there is nothing to find out.
+        probe=settings.probe and not places.is_tiny(settings.base_url or ""),
     )
 
 
@@ -64,7 +77,7 @@ def continues_of(settings: ModelSettings) -> str | None:
 
 def server_log(config: Config, name: str) -> Path:
     """Return where the log of a model's server is kept: beside the library."""
-    return Path(config.library).parent / "servers" / f"{name}.log"
+    return Path(config.library).parent / "servers" / f"{name.replace('/', '--')}.log"
 
 
 def _served(settings: ModelSettings, log: Path | None) -> ServedModel:
@@ -72,12 +85,10 @@ def _served(settings: ModelSettings, log: Path | None) -> ServedModel:
     path = settings.path or settings.model
     engines = _engines(settings, path)
     return ServedModel(
-        name=settings.model,
         server=_server(settings, engines, log),
-        make=lambda base_url: _endpoint(settings, base_url, engines.model),
+        endpoint=_endpoint(settings, f"{NOWHERE}/v1", engines.model),
         suited=Suited(path) if settings.serve == "transformers" else None,
         fingerprint=_fingerprint(path),
-        continues=continues_of(settings),
     )
 
 
@@ -147,22 +158,67 @@ def open_budget(limits: BudgetSettings, price: Price | None, *, tokens: int, mon
         return None
     seconds = None if limits.hours is None else limits.hours * 3600
     return Budget(
-        tokens=limits.tokens, money=limits.money, seconds=seconds, price=price, spent_tokens=tokens, spent_money=money
+        tokens=limits.tokens,
+        money=limits.money,
+        seconds=seconds,
+        price=price,
+        spent_tokens=tokens,
+        spent_money=money,
+        open_counted=limits.tokens is not None or limits.money is not None,
     )
+
+
+class Reading(TypedDict):
+    """What a stage is told of a PRM besides the PRM itself."""
+
+    text: Literal["answer", "thinking"]
+    aggregation: Aggregation
+
+
+def reading_of(settings: PrmSettings | None) -> Reading:
+    """Return what the PRM is given to read, and how its step scores become one: as it is set, or its family's way."""
+    if settings is None:
+        return {"text": "answer", "aggregation": "mean"}
+    family = FAMILIES.get(settings.kind)
+    return {"text": settings.text, "aggregation": settings.aggregation or (family.aggregation if family else "mean")}
 
 
 def open_prm(settings: PrmSettings, *, log: Path | None = None) -> PRM:
     """Return the PRM that is configured. Raises `SetupError` where it cannot be loaded."""
     if settings.backend == "local":
-        return LocalPRM(path=settings.model, kind=settings.kind, device=settings.device, context=settings.context)
+        return LocalPRM(
+            path=settings.model,
+            kind=settings.kind,
+            separator=settings.separator,
+            device=settings.device,
+            context=settings.context,
+            steps=steps_of(settings),
+        )
     if settings.serve is not None:
-        path = settings.path or settings.model
-        engines = _engines(settings, path, _pooling(Path(path)))
-        return ServedPRM(_server(settings, engines, log), lambda base_url: _pooling_prm(settings, base_url))
-    return _pooling_prm(settings, settings.base_url or "")
+        return _served_prm(settings, log)
+    return _unserved_prm(settings, settings.base_url or "")
 
 
-def _pooling_prm(settings: PrmSettings, base_url: str) -> PoolingPRM:
+def steps_of(settings: PrmSettings) -> str:
+    """Return the rule that splits what is scored: the settings' own, or that of the text."""
+    return settings.steps or ("reasoning" if settings.text == "thinking" else "blank-lines")
+
+
+def _unserved_prm(settings: PrmSettings, base_url: str) -> PRM:
+    """Return the PRM on a server that is there. Raises `UsageError` for a family that no server has."""
+    return _chat_prm(settings, base_url) if settings.backend == "chat" else _pooling_prm(settings, base_url)
+
+
+def _served_prm(settings: PrmSettings, log: Path | None) -> ServedPRM:
+    """Return the PRM whose server is started here. Raises `UsageError` for a family that no server has."""
+    _unserved_prm(settings, NOWHERE)
+    path = settings.path or settings.model
+    extra = () if settings.backend == "chat" else pooling_arguments(Path(path), settings.kind)
+    server = _server(settings, _engines(settings, path, extra), log)
+    return ServedPRM(server, lambda base_url: _unserved_prm(settings, base_url))
+
+
+def _pooling_prm(settings: PrmSettings, base_url: str) -> PRM:
     return PoolingPRM(
         model=settings.model,
         kind=settings.kind,
@@ -171,15 +227,27 @@ def _pooling_prm(settings: PrmSettings, base_url: str) -> PoolingPRM:
         concurrency=settings.concurrency,
         idle_timeout=settings.idle_timeout,
         context=settings.context,
+        steps=steps_of(settings),
     )
 
 
-def _pooling(folder: Path) -> tuple[str, ...]:
+def _chat_prm(settings: PrmSettings, base_url: str) -> PRM:
+    chat = critic_of(settings) if settings.kind == "critic" else RLHFLOW_CHAT
+    return ChatPRM(
+        model=settings.model,
+        base_url=base_url,
+        chat=chat,
+        api_key_env=settings.api_key_env,
+        concurrency=settings.concurrency,
+        idle_timeout=settings.idle_timeout,
+        context=settings.context,
+        steps=steps_of(settings),
+    )
+
+
+def pooling_arguments(folder: Path, kind: str) -> tuple[str, ...]:
     """Return how vLLM serves a PRM: with the id of its step tag, from the folder's tokenizer where there is one."""
-    tag = 151651  # as in the published Qwen2.5-Math-PRM
-    try:
-        added = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
-        tag = next((one["id"] for one in added if one["content"] == STEP_TAG), tag)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # an id of the hub; or a folder that vLLM itself will refuse
-    return "--runner", "pooling", "--pooler-config", json.dumps({"pooling_type": "STEP", "step_tag_id": tag})
+    served = FAMILIES[kind].served
+    assert served is not None
+    found = token_id(folder, served.tag)
+    return served.arguments(served.tag_id if found is None else found)

@@ -88,6 +88,8 @@ class Scoring:
             for one in unscored:
                 yield self.reader.solution(one)
 
+        if waits := getattr(self.reader.prm, "state", ""):
+            self.progress(self.stage, Tick(done=0, total=total, note=waits))
         found = self.reader.prm.score(solutions())
         try:
             for attempt, result in found:

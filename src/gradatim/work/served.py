@@ -8,23 +8,31 @@ with any other server.
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gradatim.errors import SetupError
 from gradatim.models.faults import Overloaded, Retry
-from gradatim.types import Fault
+from gradatim.types import Fault, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
+    from gradatim.models import Model
     from gradatim.models.endpoint import Endpoint
     from gradatim.prm import PRM, Solution
     from gradatim.serving.server import Place, Server
-    from gradatim.types import Reply, Request, StepScores
+    from gradatim.types import Reply, Sampling, StepScores
 
-_NOWHERE = "http://127.0.0.1:9"
-"""For a PRM that is to say its name and version: nothing is sent there."""
+NOWHERE = "http://127.0.0.1:9"
+"""Where a server is before it is started. Nothing is sent there."""
+
+
+def kept(model: Model) -> AbstractContextManager[None]:
+    """Return a context in which a model's server lives from one run to the next; for other models it does nothing."""
+    return model.held() if isinstance(model, ServedModel) else nullcontext()
 
 
 class ServedModel:
@@ -33,36 +41,64 @@ class ServedModel:
     def __init__(
         self,
         *,
-        name: str,
         server: Server,
-        make: Callable[[str], Endpoint],
+        endpoint: Endpoint,
         suited: Callable[[Request], Request] | None = None,
         fingerprint: str = "",
-        continues: str | None = None,
     ) -> None:
-        """Nothing is started. `make` makes the endpoint for a base URL.
+        """Nothing is started. The endpoint's base URL is set once the server is there, in each life anew.
 
-        `suited` puts a request as the engine wants it, once the server is there; `fingerprint` is that of the weights,
-        where they are in a folder; `continues` how the engine goes on with an answer that was cut off.
+        `suited` puts a request as the engine wants it; `fingerprint` is that of the weights, where they are in a
+        folder.
         """
-        self.name = name
-        self.continues = continues
+        self.name = endpoint.name
+        self.continues = endpoint.continues
         self.fingerprint = fingerprint
-        self.notes: list[str] = []
+        self.notes = endpoint.notes
         """What was found out about the server and concerns the user, each once, oldest first."""
         self._server = server
-        self._make = make
+        self._endpoint = endpoint
         self._suited = suited
-        self._endpoint: Endpoint | None = None
         self._place: Place | None = None
         self._waiting: asyncio.Task[Place] | None = None
+        self._held = 0
 
     @property
     def state(self) -> str:
         """What keeps answers waiting; empty when nothing does."""
-        if self._server.here is not None:
+        if not self._server.starting:
             return ""
         return "starting its server again" if self._server.died else "starting its server"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let the server live from one run to the next, until the block ends."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+            if not self._held:
+                self._end()
+
+    @property
+    def probe(self) -> bool:
+        """Whether the server is to be asked what it can do."""
+        return self._endpoint.probe
+
+    def ready(self, sampling: Sampling) -> tuple[Endpoint, Sampling]:
+        """Start the server unless it is there; return its endpoint, and the settings as the engine wants them.
+
+        Blocks, and belongs into `held`. Raises `SetupError` as `ask` does.
+        """
+        self._move(self._server.up())
+        if self._suited is None:
+            return self._endpoint, sampling
+        return self._endpoint, self._suited(Request(key=0, messages=(), sampling=sampling, seed=0)).sampling
+
+    def lost(self) -> bool:
+        """Whether the server that `ready` found has died since; a later `ready` starts it again."""
+        return self._place is None or self._server.gone(self._place)
 
     async def ask(self, request: Request) -> Reply:
         """Try once to get an answer, from a server that is there for as long as that takes.
@@ -70,9 +106,9 @@ class ServedModel:
         Raises what `Endpoint.ask` does, and `SetupError` where the server cannot be started or keeps dying.
         """
         while True:
-            place, endpoint = await self._up()
+            place = await self._up()
             try:
-                reply = await endpoint.ask(self._suited(request) if self._suited else request)
+                reply = await self._endpoint.ask(self._suited(request) if self._suited else request)
             except (Retry, Overloaded) as fault:
                 if isinstance(fault, Overloaded) and fault.fault.reason != "http_503":
                     raise
@@ -82,37 +118,35 @@ class ServedModel:
                 return replace(reply, server_model=f"{self.name}@{self.fingerprint}") if self.fingerprint else reply
 
     async def close(self) -> None:
-        """End the connections and the server. A later `ask` starts it again."""
-        self._server.interrupt()
+        """End the connections, and the server unless it is held. A later `ask` starts it again."""
         waiting, self._waiting = self._waiting, None
-        if waiting is not None:
+        if waiting is not None and not waiting.done():
+            self._server.interrupt()
             await asyncio.gather(waiting, return_exceptions=True)
-        endpoint, self._endpoint, self._place = self._endpoint, None, None
-        if endpoint is not None:
-            await endpoint.close()
-        await asyncio.to_thread(self._server.stop)
-        for said in self._server.notes:
-            self.note(said)
+            await asyncio.to_thread(self._end)
+        await self._endpoint.close()
+        if not self._held:
+            await asyncio.to_thread(self._end)
 
-    def note(self, text: str) -> None:
-        """Note what concerns the user, once."""
-        said = text if text.startswith(f"{self.name}: ") else f"{self.name}: {text}"
-        if said not in self.notes:
-            self.notes.append(said)
+    def _end(self) -> None:
+        """End the server, and take over what there is to say about it."""
+        self._server.stop()
+        self.notes += [said for note in self._server.notes if (said := f"{self.name}: {note}") not in self.notes]
 
-    async def _up(self) -> tuple[Place, Endpoint]:
+    async def _up(self) -> Place:
         """Wait until the server is there; one waits for all."""
         place = self._server.here
         if place is None:
             if self._waiting is None or self._waiting.done():
                 self._waiting = asyncio.create_task(asyncio.to_thread(self._server.up))
             place = await asyncio.shield(self._waiting)
-        if self._endpoint is None or place != self._place:
-            old, self._endpoint, self._place = self._endpoint, self._make(f"{place.url}/v1"), place
-            self._endpoint.notes = self.notes
-            if old is not None:
-                await old.close()
-        return place, self._endpoint
+        if place != self._place:
+            self._move(place)
+            await self._endpoint.close()
+        return place
+
+    def _move(self, place: Place) -> None:
+        self._place, self._endpoint.base_url = place, f"{place.url}/v1"
 
 
 class ServedPRM:
@@ -122,9 +156,15 @@ class ServedPRM:
         """Nothing is started. `make` makes the PRM for a server's URL; what it raises is raised here."""
         self._server = server
         self._make = make
-        unsent = make(_NOWHERE)
+        unsent = make(NOWHERE)
         self.name = unsent.name
         self.version = unsent.version
+        self.aggregation = unsent.aggregation
+
+    @property
+    def state(self) -> str:
+        """What keeps scores waiting; empty when nothing does."""
+        return "" if self._server.here is not None else "starting its server"
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ _OF_DRAW = "SELECT i.question FROM draw_item i JOIN draw d ON d.pk = i.draw WHER
 
 
 def spent(
-    library: Library, role: Role, model: str, draw: str | None = None, price: Price | None = None
+    library: Library, role: Role | str, model: str, draw: str | None = None, price: Price | None = None
 ) -> tuple[int, float]:
     """Return tokens and money that a model has cost in one role so far, in all or for one draw's questions.
 
@@ -54,7 +54,7 @@ _BOUGHT = (
 """What was bought: first answers, and further ones for those that were cut off, which may read what was written."""
 
 
-def _before(library: Library, role: Role, model: str, draw: str | None, price: Price | None) -> tuple[int, int]:
+def _before(library: Library, role: Role | str, model: str, draw: str | None, price: Price | None) -> tuple[int, int]:
     """Return tokens and money, in 1e-12, of the answers that have no payment."""
     tokens, pico = 0, 0
     for bought in _BOUGHT:
@@ -64,7 +64,7 @@ def _before(library: Library, role: Role, model: str, draw: str | None, price: P
 
 
 def _unpaid(
-    library: Library, bought: str, whose_: tuple[Role, str, str | None], price: Price | None
+    library: Library, bought: str, whose_: tuple[Role | str, str, str | None], price: Price | None
 ) -> tuple[int, int]:
     """Return tokens and money of those of these answers that have no payment."""
     role, model, draw = whose_

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gradatim.errors import UsageError
 from gradatim.library.furthers import ANEW, CONTINUED, RETRIED
+from gradatim.models.batch_api import BatchEndpoint
 from gradatim.reasoning import split_reasoning, unfinished
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ def policy_of(settings: Asking, model: Model) -> Policy | None:
     """
     if settings.truncated == "keep":
         return None
+    if isinstance(model, BatchEndpoint):
+        raise UsageError(
+            f'{model.name} is asked in batches, which make no further requests: truncated = "{settings.truncated}" is '
+            "for a run without batch, which takes up the answers that were cut off"
+        )
     limit, way = settings.truncated_max_tokens, getattr(model, "continues", None)
     if limit is None or limit <= settings.max_tokens:
         raise UsageError(
