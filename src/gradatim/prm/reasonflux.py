@@ -41,16 +41,14 @@ def _encoder(tokenizer: Any, file: Path) -> qwen.ChatEncoder:
     where = f"{file.parent}: its chat template (tokenizer_config.json or chat_template.jinja)"
     try:
         template = AutoTokenizer.from_pretrained(file.parent, local_files_only=True, trust_remote_code=False)
-        if template.chat_template is None:
-            raise SetupError(
-                f"{where} is not there, and this PRM reads what it writes; fetch the folder again, complete"
-            )
+        there = template.chat_template is not None
         fix_day(template)
-        _written(template, "", ())
-    except SetupError:
-        raise
+        if there:
+            _written(template, "", ())
     except Exception as error:  # what transformers and jinja2 raise, whatever it is
         raise SetupError(f"{where} cannot be used ({type(error).__name__}: {error}); fetch it again") from error
+    if not there:
+        raise SetupError(f"{where} is not there, and this PRM reads what it writes; fetch the folder again, complete")
     return qwen.encoder(tokenizer, file, write=partial(_written, template))
 
 
