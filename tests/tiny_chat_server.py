@@ -91,6 +91,8 @@ class TinyChatServer:
 
         if isinstance(act, int):
             return refusal(act, f"status {act}, as was asked for; your header: {request.headers.get('Authorization')}")
+        if act == "no credit":
+            return web.json_response({"error": {"message": "pay", "code": "insufficient_quota"}}, status=429)
         if act == "hang":
             await self._ending.wait()
         if act == "drop":
