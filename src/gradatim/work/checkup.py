@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 
 SKEW = 60.0
 """Seconds by which clocks may differ before it is said."""
-_EXAMPLE = Solution(key=0, prompt="What is 1 + 1?", answer="We add 1 and 1.\n\nThat is 2.")
+_STEPS = (
+    "We are asked for the sum of 1 and 1, so we add the two numbers: 1 + 1 = 2.",
+    "We check it by taking 1 away again: 2 - 1 = 1. So the answer is 2.",
+)
+_EXAMPLE = Solution(key=0, prompt="What is 1 + 1?", answer="\n\n".join(_STEPS))
 """Two steps, and so two scores."""
 
 
@@ -191,8 +195,8 @@ def _prm(settings: PrmSettings) -> list[Checked]:
         return [Checked(what="prm", found="does not work", note=str(error), works=False)]
     where = f"{settings.model} at {settings.base_url}"
     if isinstance(result, Fault):
-        said = f"{where}: {result.reason}: {result.message}"
-        return [Checked(what="prm", found="does not work", note=said, works=False)]
-    if result.reason:
-        return [Checked(what="prm", found="does not work", note=f"{where}: {result.reason}", works=False)]
-    return [Checked(what="prm", found="works", note=f"{where}: {len(result.scores)} scores for 2 steps")]
+        said, works = f"{result.reason}: {result.message}", False
+    else:
+        said = result.reason or f"{len(result.scores)} scores for {len(_STEPS)} steps"
+        works = len(result.scores) == len(_STEPS)
+    return [Checked(what="prm", found="works" if works else "does not work", note=f"{where}: {said}", works=works)]
