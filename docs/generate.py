@@ -28,7 +28,7 @@ GROUPS = (
     ("Chains", ("sample", "teach", "curate", "export")),
     ("Training and proof", ("train", "evaluate", "report", "compare")),
     ("All of it", ("run",)),
-    ("Looking", ("status", "show", "query", "spending", "prices", "doctor")),
+    ("Looking", ("status", "show", "query", "batches", "spending", "prices", "doctor")),
     ("Trying it out", ("mock-server", "tiny")),
 )
 TABLES = (
@@ -36,6 +36,7 @@ TABLES = (
     ("[[ingest]]", config.IngestSettings),
     ("[models.NAME]", config.ModelSettings),
     ("price", config.PriceSettings),
+    ("batch", config.BatchSettings),
     ("budget", config.BudgetSettings),
     ("[attempt]", config.AttemptSettings),
     ("[verify]", config.VerifySettings),
@@ -146,7 +147,7 @@ def field_notes(record: type) -> dict[str, str]:
 def _is_table(hint: object) -> bool:
     """Tell whether a key of the whole file is a table with a section of its own."""
     found = [hint, *typing.get_args(hint)]
-    inline = {config.PriceSettings, config.BudgetSettings, config.CodeSettings}
+    inline = {config.PriceSettings, config.BudgetSettings, config.BatchSettings, config.CodeSettings}
     return any(map(_ours, found)) and not inline & set(found)
 
 

@@ -58,6 +58,7 @@ _HOMES = {
         "CompareSettings",
     ),
     "gradatim.models.endpoint": ("Endpoint",),
+    "gradatim.models.batch_api": ("BatchEndpoint",),
     "gradatim.models.local": ("LocalModel",),
     "gradatim.models.pace": ("EngineSettings",),
     "gradatim.models.budget": ("Budget", "Price"),

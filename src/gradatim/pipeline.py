@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatim.config.benchmarks import ingest_settings
-from gradatim.errors import GradatimError, LimitError, UsageError
+from gradatim.errors import GradatimError, LimitError, SetupError, UsageError
 from gradatim.library import attempts, draws
 from gradatim.library.store import Library
 from gradatim.progress import Progress, silent
@@ -69,6 +69,8 @@ def run(
             for result in _DO[stage](library, config, progress, ran):
                 ran.append(Ran(stage=stage, result=result))
                 report(ran[-1])
+                if not allow_missing:
+                    _none_under_way(result)
     _taught(ran)
     return ran
 
@@ -98,6 +100,14 @@ def _check(config: Config, stages: tuple[str, ...]) -> None:
             raise UsageError(f"[[ingest]] path: there is no {source.path}.")
 
 
+def _none_under_way(result: object) -> None:
+    """Raise where a server has yet to answer a batch: nothing is judged, drawn or written from half of the answers."""
+    if isinstance(result, attempt_stage.AttemptResult) and result.under_way:
+        raise GradatimError(f"{result.left} attempts of {result.model} are missing. {result.stopped}")
+    if isinstance(result, teach_stage.TeachResult) and result.under_way:
+        raise GradatimError(f"{result.missing} chains of {result.draw!r} are missing. {result.stopped}")
+
+
 def _complete(ran: list[Ran]) -> None:
     """Raise where attempts are missing or a PRM had faults: the next run asks again, and then draws."""
     for one in ran:
@@ -109,7 +119,7 @@ def _complete(ran: list[Ran]) -> None:
             )
         if isinstance(result, attempt_stage.AttemptResult) and result.left:
             why = result.stopped or (f"faults: {_counts(result.faults)}" if result.faults else "a limit is set")
-            raise (LimitError if result.stopped else GradatimError)(
+            raise (LimitError if result.stopped and not result.under_way else GradatimError)(
                 f"{result.left} attempts of {result.model} are missing ({why}). "
                 "Run the same command to ask for them, or draw without them: --allow-missing"
             )
@@ -129,7 +139,8 @@ def _taught(ran: list[Ran]) -> None:
     """Raise where chains are missing; what there is was curated and exported all the same."""
     for one in ran:
         if isinstance(one.result, teach_stage.TeachResult) and one.result.missing:
-            raise LimitError(f"{one.result.missing} chains of {one.result.draw!r} are missing. {one.result.stopped}")
+            kind = GradatimError if one.result.under_way else LimitError
+            raise kind(f"{one.result.missing} chains of {one.result.draw!r} are missing. {one.result.stopped}")
 
 
 def _counts(reasons: dict[str, int]) -> str:
@@ -179,11 +190,20 @@ def do_teach(library: Library, config: Config, draw: str, progress: Progress = s
 def do_grade(
     library: Library, config: Config, progress: Progress = silent, *, model: str | None = None, ask: bool = True
 ) -> list[grade_stage.GradeResult]:
-    """Grade with the configured rule and PRM, of the models that were attempted or of one; `ask` no PRM where False."""
-    prm = None if config.prm is None or not ask else open_prm(config.prm, log=server_log(config, "prm"))
+    """Grade with the configured rule and PRM, of the models that were attempted or of one.
+
+    Without `ask` the PRM is asked nothing: the scores that it gave before are taken, or where it cannot be opened, or
+    gave none, those of the PRM that gave most.
+    """
+    prm = None
+    try:
+        prm = None if config.prm is None else open_prm(config.prm, log=server_log(config, "prm"))
+    except SetupError:
+        if ask:
+            raise
     try:
         results = grade_stage.grade(
-            library, config.grade, prm=prm, model=model, progress=progress, **reading_of(config.prm)
+            library, config.grade, prm=prm, ask=ask, model=model, progress=progress, **reading_of(config.prm)
         )
         notes = tuple(getattr(prm, "notes", ()))
         return [replace(one, notes=notes if one is results[-1] else ()) for one in results]

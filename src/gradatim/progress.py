@@ -22,6 +22,8 @@ class Tick:
     """None where no price is set."""
     faults: int = 0
     note: str = ""
+    said: tuple[str, ...] = ()
+    """What has happened so far that a log should hold, a sentence each: batches go on for hours."""
 
 
 class Progress(Protocol):

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from gradatim.stages.teach import TeachResult
 
 
+NO_WAIT = click.option(
+    "--no-wait", is_flag=True, help="With a model that is asked in batches: end as soon as they are at the server."
+)
+
+
 def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the limits that are reserved for before a request is sent."""
     for option, kind, metavar, text in (
@@ -50,6 +55,7 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--concurrency", type=int, metavar="N", help="Requests in flight at most.  [default: 64; 256 for a local model]"
 )
 @budget_options
+@NO_WAIT
 @click.option("--recorded", metavar="FILE", help="Take answers from a file instead: one row per answer.")
 @click.option(
     "--field",
@@ -82,7 +88,7 @@ def attempt(start: Start, /, recorded: str | None, fields: tuple[str, ...], shap
     for said in result.notes:
         note(f"gradatim: {said}")
     if result.stopped:
-        raise LimitError(result.stopped)
+        raise (GradatimError if result.under_way else LimitError)(result.stopped)
     if result.faults:
         raise GradatimError(
             f"{sum(result.faults.values())} requests got no answer ({counts(result.faults)}; the last one: {last}). "
@@ -116,6 +122,10 @@ def with_model(config: Config, table: str, options: dict[str, Any]) -> Config:
         models[chosen] = updated(
             models[chosen], concurrency=options.get("concurrency"), api_key_env=options.get("api_key_env")
         )
+    if options.get("no_wait"):
+        if chosen not in models or (batch := models[chosen].batched) is None:
+            raise UsageError(f"--no-wait: [models.{chosen}] is not asked in batches; set batch = true there.")
+        models[chosen] = updated(models[chosen], batch=updated(batch, wait=False))
     names = ("samples", "limit", "temperature", "top_p", "max_tokens", "seed", "tries", "keep", "by", "levels_of")
     stage = updated(
         stage,
@@ -201,6 +211,7 @@ def attempted(result: AttemptResult) -> str:
 @click.option("--temperature", type=float, metavar="T", help="[default: the server's]")
 @click.option("--max-tokens", type=int, metavar="N", help="Of one answer, reasoning included.  [default: 16384]")
 @budget_options
+@NO_WAIT
 @click.option("--json", "shape", flag_value="json", help="The result as JSON.")
 @pass_start
 def teach(start: Start, /, draw: str | None, shape: str | None, **options: Any) -> None:
@@ -216,8 +227,8 @@ def teach(start: Start, /, draw: str | None, shape: str | None, **options: Any) 
     print_result(result, shape, taught(result))
     for said in result.notes:
         note(f"gradatim: {said}")
-    if result.missing:
-        raise (GradatimError if result.faults else LimitError)(result.stopped)
+    if result.missing or result.under_way:
+        raise (GradatimError if result.faults or result.under_way else LimitError)(result.stopped)
 
 
 def taught(result: TeachResult) -> list[str]:
@@ -273,6 +284,14 @@ def taught(result: TeachResult) -> list[str]:
     help="Tokens that answers say they used; random ones, and such as one answer in ten does not tell, try a budget.",
 )
 @click.option("--latency", type=float, default=0.0, show_default=True, help="Seconds before each answer.")
+@click.option("--batch-seconds", type=float, default=2.0, show_default=True, help="What a batch takes.")
+@click.option(
+    "--batch-fault",
+    "batch_faults",
+    multiple=True,
+    metavar="KIND=P",
+    help="A fault of the batch API: docs/mock-server.md.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides the faults.")
 def mock_server(**options: Any) -> None:
     """Serve made-up answers, an OpenAI-compatible chat and a PRM's /pooling, on loopback, until Ctrl-C.
@@ -283,6 +302,7 @@ def mock_server(**options: Any) -> None:
     from gradatim.models.mock_server import MockSettings, serve_forever
 
     named = [value.partition("=") for value in options["models"]]
+    batch_faults = pairs(options["batch_faults"], "--batch-fault", "expired=0.1")
     settings = MockSettings(
         host=options["host"],
         port=options["port"],
@@ -296,6 +316,8 @@ def mock_server(**options: Any) -> None:
         ignores=options["ignores"],
         context=options["context"],
         seed=options["seed"],
+        batch_seconds=options["batch_seconds"],
+        batch_faults=tuple((kind, share(value, "--batch-fault")) for kind, value in batch_faults.items()),
         faults=tuple(
             (kind, share(value, "--fault")) for kind, value in pairs(options["faults"], "--fault", "500=0.1").items()
         ),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradatim.cli.asking import budget_options, check_recorded, recorded_words, with_model
+from gradatim.cli.asking import NO_WAIT, budget_options, check_recorded, recorded_words, with_model
 from gradatim.cli.context import Start, pairs, pass_start
 from gradatim.cli.output import counts, note, print_result
 from gradatim.cli.reading import ingested
@@ -57,6 +57,7 @@ _NAMES = ("aime24", "aime25", "math500", "gpqa-diamond", "humaneval", "mbpp")
 @click.option("--api-key-env", metavar="VAR", help="The environment variable with the server's key.")
 @click.option("--concurrency", type=int, metavar="N", help="Requests in flight at most.  [default: 64]")
 @budget_options
+@NO_WAIT
 @click.option("--recorded", metavar="FILE", help="Take answers from a file instead: one row per answer.")
 @click.option(
     "--field", "fields", multiple=True, metavar="NAME=COLUMN", help="With --recorded: columns, as for `attempt`."
@@ -120,7 +121,8 @@ def _raise_what_is_left(results: list[EvaluateResult]) -> None:
     """Raise what keeps an evaluation from being whole."""
     for result in results:
         if result.asked is not None and result.asked.stopped:
-            raise LimitError(f"{result.asked.stopped} The figures are of the answers that are there.")
+            kind = GradatimError if result.asked.under_way else LimitError
+            raise kind(f"{result.asked.stopped} The figures are of the answers that are there.")
         if result.asked is not None and result.asked.faults:
             raise GradatimError(
                 f"{sum(result.asked.faults.values()):,} requests got no answer ({counts(result.asked.faults)}); the "

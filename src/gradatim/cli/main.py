@@ -16,6 +16,7 @@ import click
 from gradatim import __version__
 from gradatim.cli import (
     asking,
+    batching,
     calibrating,
     choosing,
     comparing,
@@ -77,6 +78,7 @@ for command in (
     looking.status,
     looking.show,
     looking.query,
+    batching.batches,
     spending.spending,
     spending.prices,
     doctor.doctor,
@@ -116,8 +118,10 @@ def _run() -> int:  # noqa: PLR0911 - one way out for each kind of end
         return _say(_usage(error), 2)
     except GradatimError as error:
         return _say(str(error), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        return _say("Stopped. Everything that was done is saved; run the same command to go on.", 130)
+    except (KeyboardInterrupt, click.Abort) as error:
+        # click puts its own in the place of Ctrl-C's, which may say what goes on at a server.
+        more = " ".join(map(str, (error.__cause__ or error).args))
+        return _say(f"Stopped. Everything that was done is saved; run the same command to go on. {more}".strip(), 130)
     except BrokenPipeError:
         _forget_stdout()
         return 0

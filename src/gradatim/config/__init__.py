@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradatim.config.checks import COMMAND_LINE, check, looks_like_key
 from gradatim.config.loading import load, parse, updated
-from gradatim.config.models import BudgetSettings, ModelSettings, PriceSettings, PrmSettings
+from gradatim.config.models import BatchSettings, BudgetSettings, ModelSettings, PriceSettings, PrmSettings
 from gradatim.config.settings import (
     CALIBRATION,
     QUINTILES,
@@ -30,6 +30,7 @@ __all__ = [
     "COMMAND_LINE",
     "QUINTILES",
     "AttemptSettings",
+    "BatchSettings",
     "BudgetSettings",
     "CalibrateSettings",
     "CodeSettings",

@@ -52,6 +52,7 @@ def check(config: Config, place: str) -> None:
             )
     for name, model in config.models.items():
         _check_model(f"models.{name}", model, wrong)
+        _check_batch(f"models.{name}", model, wrong)
     _check_asking("attempt", config.attempt, config, wrong)
     _check_asking("teach", config.teach, config, wrong)
     _check_asking("evaluate", config.evaluate, config, wrong)
@@ -104,9 +105,13 @@ def _check_model(table: str, model: ModelSettings, wrong: _Wrong) -> None:
     if model.kind == "local":
         if not model.path:
             raise wrong(table, "path", 'kind = "local" needs it: the folder that holds the model')
-        for key in ("serve", "base_url", "served_as", "api_key_env"):
+        for key in ("serve", "base_url", "served_as", "api_key_env", "batched"):
             if getattr(model, key) is not None:
-                raise wrong(table, key, 'it belongs to a server, and kind = "local" runs in this process')
+                raise wrong(
+                    table,
+                    "batch" if key == "batched" else key,
+                    'it belongs to a server, and kind = "local" runs in this process',
+                )
     elif model.serve is None:
         if model.base_url is None:
             said = (
@@ -117,6 +122,12 @@ def _check_model(table: str, model: ModelSettings, wrong: _Wrong) -> None:
             raise wrong(table, "base_url", said)
         if model.path is not None:
             raise wrong(table, "path", 'it belongs to kind = "local"; kind = "endpoint" has a base_url')
+
+
+def _check_batch(table: str, model: ModelSettings, wrong: _Wrong) -> None:
+    """Check that a model that is asked in batches is on a server that may have them."""
+    if model.batched is not None and model.serve is not None:
+        raise wrong(table, "batch", "a server that is started here (serve) has no batch API; leave one of them out")
 
 
 def _check_asking(table: str, asking: Asking, config: Config, wrong: _Wrong) -> None:
@@ -231,6 +242,8 @@ def _names(config: Config) -> Iterator[tuple[str, str, str]]:
         yield f"ingest {number}", "set", source.set
     for name, model in config.models.items():
         yield f"models.{name}", "model", model.model
+        if (batch := model.batched) is not None:
+            yield f"models.{name}.batch", "window", batch.window
     if config.prm is not None:
         yield "prm", "model", config.prm.model
     yield "sample", "name", config.sample.name
@@ -254,6 +267,11 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
         yield f"models.{name}", "tries", model.tries, 1, 1000
         yield f"models.{name}", "threads", model.threads, 1, 1024
         yield f"models.{name}", "idle_timeout", model.idle_timeout, 0.1, math.inf
+        if (batch := model.batched) is not None:
+            yield f"models.{name}.batch", "requests", batch.requests, 1, 1_000_000
+            yield f"models.{name}.batch", "megabytes", batch.megabytes, 0.001, 10_000
+            yield f"models.{name}.batch", "poll", batch.poll, 0.01, 86_400
+            yield f"models.{name}.batch", "online", batch.online, 0, 1_000_000
         yield from _serving(f"models.{name}", model)
         if model.price is not None:
             yield from _each(f"models.{name}.price", model.price)

@@ -37,6 +37,8 @@ def fault(raw: object, settings: type[Settings], table: str) -> str:
         if key not in hints:
             return f"{place.strip()}{': ' if place else ''}unknown key {key!r}.{_near(str(key), list(hints))}"
         inner = _settings_in(hints[key])
+        if isinstance(value, bool) and bool in get_args(hints[key]):
+            continue
         name = f"{table}.{key}" if table else str(key)
         found = ""
         if inner is None:

@@ -18,6 +18,25 @@ class PriceSettings(Settings, frozen=True):
     """For the tokens written, reasoning included."""
 
 
+class BatchSettings(Settings, frozen=True):
+    """`batch` of a model: it is asked over the server's batch API, as docs/batch.md says. `true` is all defaults."""
+
+    requests: int = 50_000
+    """The most in one batch; OpenAI takes 50,000."""
+    megabytes: float = 200.0
+    """The most of one file, in millions of bytes; OpenAI takes 200."""
+    window: str = "24h"
+    """Within which the server is to answer; most know no other."""
+    poll: float = 30.0
+    """Seconds between two looks at a batch."""
+    online: int = 0
+    """Where no more requests than this are to be asked, they are asked one by one at once, at the full price."""
+    wait: bool = True
+    """Wait for the answers. `false`, as `--no-wait`: end when the batches are at the server."""
+    keep_files: bool = True
+    """Leave the files at the server when their answers are in the library."""
+
+
 class ModelSettings(Settings, frozen=True):
     """`[models.NAME]`: a model on an OpenAI-compatible chat server, or in a folder and run in this process."""
 
@@ -55,12 +74,21 @@ class ModelSettings(Settings, frozen=True):
     """Ask the server what it can do, in ten tiny requests at most, before a run asks it anything: docs/servers.md."""
     tries: int = 5
     """Tries per request in one run, for faults that may pass."""
+    batch: bool | BatchSettings = False
+    """Ask in batches: `true`, or a table with what differs from the defaults. Servers ask about half the price for
+    that, and take up to a day."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` (`local`)."""
     threads: int | None = None
     """Of torch on the processor (`local`); None: torch's own choice."""
     price: PriceSettings | None = None
-    """None: no cost is counted, and no budget in money can be set."""
+    """None: no cost is counted, and no budget in money can be set. Nothing is taken off for batches: set what your
+    server asks for those."""
+
+    @property
+    def batched(self) -> BatchSettings | None:
+        """How it is asked in batches, or None: it is not."""
+        return self.batch if isinstance(self.batch, BatchSettings) else BatchSettings() if self.batch else None
 
 
 class BudgetSettings(Settings, frozen=True):

@@ -5,7 +5,8 @@ A migration is never edited once it is released; a change of the tables is a new
 
 Two kinds of table. Those up to `fault` hold what was read, paid for or computed at a cost: rows are added, never
 edited; `reservation` alone empties again.
-`grade` and `chain` are derived from them and can be written again at any time.
+`grade` and `chain` are derived from them and can be written again at any time. The states of `batch` and its items are
+bookkeeping, and move on.
 Narrow columns and long texts are apart: a count over millions of attempts reads no text.
 """
 
@@ -353,7 +354,7 @@ CREATE TABLE account (
     setting INTEGER REFERENCES setting (pk)
 );
 CREATE TABLE reservation (
-    pk INTEGER PRIMARY KEY,
+    pk INTEGER PRIMARY KEY AUTOINCREMENT,
     account INTEGER NOT NULL REFERENCES account (pk),
     owner TEXT NOT NULL,
     question INTEGER REFERENCES question (pk),
@@ -392,9 +393,10 @@ LEFT JOIN question q ON q.pk = r.question;
 """
 """Money: what requests under way may cost (`reservation`), and what each that has ended did (`payment`).
 
-A reservation is the one row that is ever removed: in the transaction that writes the payment in its place. `owner` is
-empty where it dies with the process that writes the library. `pico` is money in 1e-12, null where no price was known;
-`assumed` are tokens that no server counted. An attempt without a `payment` is from before, or was bought without books.
+A reservation is the one row that is ever removed, in the transaction that writes the payment in its place; its key is
+never used again. `owner` is empty where it dies with the process that writes the library. `pico` is money in 1e-12,
+null where no price was known; `assumed` are tokens that no server counted. An attempt without a `payment` is from
+before, or was bought without books.
 """
 
 _AGGREGATION = """
@@ -407,4 +409,42 @@ FROM calibration c JOIN setting s ON s.pk = c.setting JOIN setting r ON r.pk = c
 """
 """How an attempt's step scores became the one number that the cuts are for."""
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING, _CODE, _CALIBRATION, _LEDGER, _AGGREGATION)
+_BATCHES = """
+CREATE TABLE batch (
+    pk INTEGER PRIMARY KEY,
+    marker TEXT NOT NULL UNIQUE,
+    setting INTEGER NOT NULL REFERENCES setting (pk),
+    stage TEXT NOT NULL,
+    base_url TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('prepared', 'uploaded', 'submitted', 'collected', 'dropped', 'forgotten')),
+    status TEXT NOT NULL,
+    input_file TEXT NOT NULL,
+    server_id TEXT NOT NULL,
+    made_at REAL NOT NULL,
+    changed_at REAL NOT NULL
+);
+CREATE TABLE batch_item (
+    batch INTEGER NOT NULL REFERENCES batch (pk),
+    question INTEGER NOT NULL REFERENCES question (pk),
+    sample INTEGER NOT NULL,
+    line INTEGER NOT NULL,
+    tries INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    PRIMARY KEY (batch, question, sample)
+) WITHOUT ROWID;
+CREATE VIEW batches AS
+SELECT b.marker, b.server_id AS id, s.role, s.model, b.stage, b.state, b.status,
+       (SELECT count(*) FROM batch_item i WHERE i.batch = b.pk) AS requests,
+       (SELECT count(*) FROM batch_item i WHERE i.batch = b.pk AND i.outcome = 'answered') AS answered,
+       (SELECT count(*) FROM batch_item i WHERE i.batch = b.pk AND i.outcome NOT IN ('', 'answered')) AS failed,
+       b.base_url, b.input_file, b.made_at, b.changed_at
+FROM batch b JOIN setting s ON s.pk = b.setting;
+CREATE VIEW batch_items AS
+SELECT b.marker AS batch, q.id AS question, s.model, i.sample, i.line, i.tries, i.outcome
+FROM batch_item i JOIN batch b ON b.pk = i.batch JOIN question q ON q.pk = i.question
+JOIN setting s ON s.pk = b.setting;
+"""
+"""Requests that a server answers in its own time. A batch is written down before anything is sent, and followed by
+`state`; `status` is what the server said last. An item's `outcome` is empty until its batch is collected."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING, _CODE, _CALIBRATION, _LEDGER, _AGGREGATION, _BATCHES)

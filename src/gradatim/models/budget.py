@@ -105,6 +105,7 @@ class Budget:
         price: Price | None = None,
         spent_tokens: int = 0,
         spent_money: float = 0.0,
+        open_counted: bool = False,
     ) -> None:
         """Set the limits; None is no limit.
 
@@ -115,6 +116,7 @@ class Budget:
             price: what the model costs; needed for `money`.
             spent_tokens: what counted towards `tokens` before, in earlier runs.
             spent_money: the same for `money`.
+            open_counted: whether both hold what earlier runs have reserved and not settled: batches under way.
 
         Raises `UsageError` for a limit below 0, or money without a price.
         """
@@ -133,6 +135,7 @@ class Budget:
         self._reserved_pico = 0
         self._margin = 0
         self._started: float | None = None
+        self.open_counted = open_counted
         self.open = 0
         """Reservations that are not settled."""
         self.assumed_tokens = 0
@@ -203,6 +206,19 @@ class Budget:
         self._reserved_tokens += prompt + completion
         self._reserved_pico += pico
         return Reservation(prompt=prompt, completion=completion, pico=pico, margin=self._margin)
+
+    def take_over(self, prompt: int, completion: int, pico: int, *, counted: bool) -> Reservation:
+        """Reserve, whatever the limits say, for a request that an earlier run has under way.
+
+        `counted`: what was spent holds it already, and it moves from there.
+        """
+        self.open += 1
+        self._reserved_tokens += prompt + completion
+        self._reserved_pico += pico
+        if counted:
+            self._spent_tokens -= prompt + completion
+            self._spent_pico -= pico
+        return Reservation(prompt=prompt, completion=completion, pico=pico)
 
     def settle(self, reservation: Reservation, usage: Usage) -> Spent:
         """Replace a reservation by what the server counted; a count that it did not give is the worst case."""

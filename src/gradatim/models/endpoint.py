@@ -4,7 +4,7 @@
 reasoning model may write for an hour as long as bytes arrive, and a keep-alive line is bytes. The key is read from the
 environment when the endpoint is made; it is in no `repr`, note, fault or file.
 
-Left out: batch APIs, completions without a chat, answers that call tools.
+Left out: completions without a chat, answers that call tools. `batch_api` asks in batches, over `opened`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import io
 import os
 import re
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -25,6 +26,8 @@ from gradatim.models.faults import ModelFault, Refused, Retry, Stop
 from gradatim.models.statuses import fault_of, retry_after, unsupported_field
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import aiohttp
 
     from gradatim.models.capabilities import Capabilities
@@ -165,15 +168,48 @@ class Endpoint:
             if not isinstance(answer, str):
                 break
             dropped |= {answer}
-        if new := dropped - self.dropped:
+        for field in sorted(dropped - self.dropped):
             # Only now: an error that blamed the wrong field must not stay.
-            self.dropped |= new
-            for field in sorted(new):
-                self.note(f"dropped:{field}", f"does not take {field}; asked without it")
+            self.drop(field)
+        return self.held(answer, request)
+
+    def held(self, answer: Reply, request: Request) -> Reply:
+        """Return an answer as it was asked for, and note what was wrong with it."""
         held, found = audited(answer, request, self.model)
         for topic, text in found:
             self.note(topic, text)
         return held
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """Return a request's body as a batch has it: in one piece, without what the server was found not to take."""
+        return body_of(request, model=self.model, stream=False, dropped=self.dropped)
+
+    def drop(self, field: str) -> None:
+        """Leave a field of ours out from now on: the server said that it does not know it."""
+        self.dropped |= {field}
+        self.note(f"dropped:{field}", f"does not take {field}; asked without it")
+
+    @asynccontextmanager
+    async def opened(self, method: str, path: str, **sent: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send another request of the API, once; `path` comes after the base URL, `sent` is aiohttp's.
+
+        Raises the errors of `gradatim.models.faults` for every answer but 200 and 201, and for none.
+        """
+        import aiohttp  # noqa: PLC0415 - importing gradatim must stay cheap
+
+        if self._session is None:
+            self._session = self._new_session()
+        try:
+            async with self._session.request(
+                method, f"{self.base_url}{path}", proxy=self._proxy, allow_redirects=False, **sent
+            ) as response:
+                if response.status not in {200, 201}:
+                    await self._field_to_drop(response, frozenset())
+                yield response
+        except ModelFault as fault:
+            raise self._clean(fault) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._clean(self._transport_fault(error)) from None
 
     async def check(self) -> None:
         """Ask for `/models`, which costs nothing. Raises `SetupError` where the server or the key will not do."""
@@ -232,7 +268,7 @@ class Endpoint:
 
         if self._session is None:
             self._session = self._new_session()
-        collector = Collector(self._redacted)
+        collector = Collector(self.redacted)
         start = time.monotonic()
         try:
             async with self._session.post(
@@ -244,9 +280,7 @@ class Endpoint:
                 if response.status != 200:
                     return await self._field_to_drop(response, fields)
                 await _read(response, collector)
-            if collector.more:
-                self.note("choices", "gave several answers to a request for one; the first is kept")
-            return collector.reply(time.monotonic() - start)
+            reply = collector.reply(time.monotonic() - start)
         except ModelFault as fault:
             raise self._clean(fault) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -255,6 +289,9 @@ class Endpoint:
                 return collector.reply(time.monotonic() - start)
             # `from None`: the repr of some of these holds the request's headers, and so the key.
             raise self._clean(self._transport_fault(error)) from None
+        if collector.more:
+            self.note("choices", "gave several answers to a request for one; the first is kept")
+        return reply
 
     async def _field_to_drop(self, response: aiohttp.ClientResponse, fields: frozenset[str]) -> str:
         """Return the field that an error answer blames. Raises the fault that it is otherwise."""
@@ -272,7 +309,7 @@ class Endpoint:
         while size < _ERROR_BODY_LIMIT and (part := await response.content.readany()):
             parts.append(part)
             size += len(part)
-        return self._redacted(b"".join(parts).decode("utf-8", "replace")).encode()
+        return self.redacted(b"".join(parts).decode("utf-8", "replace")).encode()
 
     def _new_session(self) -> aiohttp.ClientSession:
         """Open a session on the running loop. The engine bounds how many requests run, so the connector does not."""
@@ -314,12 +351,13 @@ class Endpoint:
 
     def _clean(self, fault: ModelFault) -> ModelFault:
         """Return the fault with the key taken out, and the model named where the message goes to a person as it is."""
-        message = self._redacted(fault.fault.message)
+        message = self.redacted(fault.fault.message)
         if isinstance(fault, (Stop, Refused)) and not message.startswith(self.name):
             message = f"{self.name}: {message}"
         return type(fault)(fault.fault.reason, message, billed=fault.billed, retry_after=fault.retry_after)
 
-    def _redacted(self, text: str) -> str:
+    def redacted(self, text: str) -> str:
+        """Return a text of the server without the key that it may echo."""
         return _BEARER.sub("Bearer [key]", text.replace(self._key, "[key]") if self._key else text)
 
     def _key_hint(self) -> str:

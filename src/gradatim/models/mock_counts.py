@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gradatim.models.mock_answers import Speaker
+    from gradatim.models.mock_batches import MockBatches
     from gradatim.models.mock_faults import Injection
     from gradatim.models.mock_http import Connection
     from gradatim.models.mock_server import MockSettings
@@ -66,6 +67,16 @@ class MockStats:
     """When the last answers were sent, in seconds since 1970, oldest first; 8,192 at most."""
     aborted: list[float]
     """When clients went away from requests under way."""
+    batches: int = 0
+    """Batches made."""
+    batch_requests: int = 0
+    """Their requests."""
+    batch_again: int = 0
+    """Requests, in batches or online, that a batch had answered before, or was to answer at the time."""
+    batch_answered: int = 0
+    """Different requests whose answers stand in an output file."""
+    batch_faults: dict[str, int] = field(default_factory=dict)
+    """How often each kind of fault of the batch API was met."""
     probes: int = 0
     """Chat requests that asked what the server can do; they are in no other count."""
 
@@ -76,6 +87,7 @@ class State:
 
     settings: MockSettings
     answers: Speaker
+    batches: MockBatches
     injection: Injection
     seen: Counter[bytes] = field(default_factory=Counter)
     answered: set[bytes] = field(default_factory=set)
@@ -99,6 +111,7 @@ class State:
         """Forget everything but the requests that are under way."""
         for counts in (self.seen, self.answered, self.faults, self.billed, self.last_answered, self.aborted):
             counts.clear()
+        self.batches.reset()
         self.requests = self.bought_again = self.answers_sent = self.pooling = self.probes = 0
         self.most_in_flight = self.in_flight
 
@@ -118,6 +131,11 @@ class State:
             billed=dict(self.billed),
             last_answered=list(self.last_answered),
             aborted=list(self.aborted),
+            batches=len(self.batches),
+            batch_requests=self.batches.submitted,
+            batch_again=self.batches.again,
+            batch_answered=len(self.batches.done),
+            batch_faults=dict(+self.batches.faults),
             probes=self.probes,
         )
 

@@ -7,6 +7,7 @@ with a Content-Length and answers one at a time per connection, which is what HT
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import deque
 from email.utils import formatdate
@@ -16,6 +17,7 @@ import msgspec
 
 from gradatim.models.mock_answers import Said, halved, step_scores
 from gradatim.models.mock_choices import MOST_CHOICES, logprobs, stopped, together
+from gradatim.models.mock_labels import label
 from gradatim.models.mock_usage import UNBILLED, Used, used
 from gradatim.models.probe import AGENT
 
@@ -138,13 +140,18 @@ class Connection(asyncio.Protocol):
             length = self._length(head)
             if length is None or len(self._buffer) < end + 4 + length:
                 return
-            body = self._buffer[end + 4 : end + 4 + length]
-            words = self._buffer[:end].split(b" ", 2)
+            body, raw = self._buffer[end + 4 : end + 4 + length], self._buffer[:end]
+            words = raw.split(b" ", 2)
             self._buffer = self._buffer[end + 4 + length :]
             self._close_after = b"\r\nconnection: close" in head or b" http/1.0" in head
             self._busy = True
             self._probing = _PROBES in head
-            self._dispatch(words[0], words[1].partition(b"?")[0] if len(words) > 1 else b"", body)
+            target = words[1] if len(words) > 1 else b""
+            path = target.partition(b"?")[0]
+            if path.startswith((b"/v1/files", b"/v1/batches")):
+                self._batch_call(words[0], target, raw, body)
+            else:
+                self._dispatch(words[0], path, body)
 
     def _length(self, head: bytes) -> int | None:
         """Return the body's length; None where the request was refused, or waits for a go-ahead."""
@@ -185,6 +192,23 @@ class Connection(asyncio.Protocol):
         else:
             self._finish(response(404, _error(f"there is no {method.decode('latin-1')} {path.decode('latin-1')}")))
 
+    def _batch_call(self, method: bytes, target: bytes, head: bytes, body: bytes) -> None:
+        """Answer a call of the batch API, or close the connection once it was executed."""
+        answer = self._state.batches.call(method.decode("latin-1"), target.decode("latin-1"), head, body)
+        if answer is not None:
+            self._finish(response(*answer))
+            return
+        self._done()
+        if self._transport is not None:
+            self._transport.close()
+
+    def chat_body(self, body: bytes) -> bytes:
+        """Return the body of the answer to a chat request, as a batch has it, and bill it."""
+        asked = _decode_ask(body)
+        written = self._written(asked, hashlib.blake2b(body, digest_size=8).digest(), "")
+        assert written is not None
+        return b"".join(self._pieces(asked, *written)).partition(b"\r\n\r\n")[2]
+
     def _models(self) -> bytes:
         settings = self._state.settings
         context = {} if settings.context is None else {"max_model_len": settings.context}
@@ -221,6 +245,7 @@ class Connection(asyncio.Protocol):
             self._answer(asked, None, "", self._written(asked, digest, ""))
             return
         digest, kind = self._state.arrived(body)
+        self._state.batches.asked_online(body)
         self._chatting = True
         written = self._written(asked, digest, kind)
         self._later(lambda: self._answer(asked, digest, kind, written))
@@ -331,7 +356,6 @@ class Connection(asyncio.Protocol):
         next_part()
 
     def _said(self, asked: _Ask, choice: int) -> Said:
-        text = next((_text(turn.content) for turn in reversed(asked.messages) if turn.role == "user"), "")
         settings = self._state.settings
         seed: Any = asked.seed
         if "seed" in settings.ignores:
@@ -341,7 +365,7 @@ class Connection(asyncio.Protocol):
         greedy = asked.temperature == 0 or "temperature" in settings.ignores
         said = self._state.answers.say(
             model=self._model(asked),
-            text=text,
+            text=_question(asked),
             seed="" if greedy else f"{seed}/{asked.temperature}{f'/{choice}' if choice else ''}",
             max_tokens=None if "max_tokens" in settings.ignores else asked.limit,
             thinks=settings.reasoning != "none",
@@ -382,7 +406,11 @@ class Connection(asyncio.Protocol):
         choice: dict[str, Any] = {"index": index, "message": message, "finish_reason": self._reason(said)}
         if asked.logprobs and "logprobs" not in self._state.settings.ignores:
             most = asked.top_logprobs if isinstance(asked.top_logprobs, int) else 0
-            choice["logprobs"] = logprobs(content, min(most, 20))
+            if asked.limit == 1:
+                choice["logprobs"] = label(_question(asked), min(most, 20))
+                choice["message"] = {"role": "assistant", "content": choice["logprobs"]["content"][0]["token"]}
+            else:
+                choice["logprobs"] = logprobs(content, min(most, 20))
         return choice
 
     def _reason(self, said: Said) -> str | None:
@@ -434,6 +462,11 @@ class Connection(asyncio.Protocol):
 
 def _prompt_tokens(asked: _Ask) -> int:
     return sum(len(_text(turn.content)) // 4 + 4 for turn in asked.messages)
+
+
+def _question(asked: _Ask) -> str:
+    """Return the text of the user's last message."""
+    return next((_text(turn.content) for turn in reversed(asked.messages) if turn.role == "user"), "")
 
 
 def _text(content: Any) -> str:

@@ -4,9 +4,10 @@ For trying the whole loop without a model, and for proving that a pipeline loses
 counts requests, and fails them on purpose, by a seed. **Its answers are invented, and so are the step scores that its
 `/pooling` gives**: a run against it shows that the machinery works and nothing about any model.
 
-    POST /v1/chat/completions   plain or streamed
-    POST /pooling               step scores in vLLM's shape, for text with `<extra_0>` tags
+    POST /v1/chat/completions   plain or streamed; a label with its log probabilities where one token is asked for
+    POST /pooling               step scores in vLLM's shape, for text or messages with step tags
     GET  /v1/models, /health, /stats
+    /v1/files, /v1/batches      the batch API
     POST /reset                 sets the counts of /stats to nothing
 
 It listens on the loopback interface only.
@@ -30,6 +31,7 @@ import msgspec
 
 from gradatim.errors import GradatimError, SetupError, UsageError
 from gradatim.models.mock_answers import Answers
+from gradatim.models.mock_batches import MockBatches, check_shares
 from gradatim.models.mock_choices import IGNORED
 from gradatim.models.mock_counts import MockStats, State
 from gradatim.models.mock_faults import Injection
@@ -81,6 +83,10 @@ class MockSettings:
     """Seconds between the parts of a slow answer."""
     deltas: int = 8
     """Events in which a streamed answer comes."""
+    batch_seconds: float = 2.0
+    """What a batch takes, give or take a half."""
+    batch_faults: tuple[tuple[str, float], ...] = ()
+    """Kinds of `mock_batches.BATCH_KINDS` with their probabilities, each by itself."""
 
     def __post_init__(self) -> None:
         """Refuse what is wrong, and any address that another machine can reach."""
@@ -94,7 +100,7 @@ class MockSettings:
             raise UsageError(f"--usage {self.usage}: write one of {', '.join(USAGES)}")
         if not 0 <= self.port < 65536:
             raise UsageError(f"--port {self.port}: write a number from 0 to 65535")
-        for word in ("latency", "retry_after", "drip"):
+        for word in ("latency", "retry_after", "drip", "batch_seconds"):
             if not 0 <= getattr(self, word) < float("inf"):
                 raise UsageError(f"{word} is {getattr(self, word)}: write seconds, 0 or more")
         if unknown := set(self.ignores) - IGNORED.keys():
@@ -104,6 +110,7 @@ class MockSettings:
         if self.deltas < 1:
             raise UsageError(f"deltas is {self.deltas}: write 1 or more")
         Injection(shares=self.faults, seed=self.seed)
+        check_shares(self.batch_faults)
 
 
 def _is_loopback(host: str) -> bool:
@@ -133,7 +140,14 @@ async def _serve(
     speaker: Speaker | None = None,
 ) -> None:
     answers = speaker or Answers(accuracy=settings.accuracy, accuracies=settings.accuracies, path=settings.answers)
-    state = State(settings=settings, answers=answers, injection=Injection(shares=settings.faults, seed=settings.seed))
+    batches = MockBatches(
+        lambda body: Connection(state).chat_body(body),
+        faults=settings.batch_faults,
+        seed=settings.seed,
+        seconds=settings.batch_seconds,
+    )
+    injection = Injection(shares=settings.faults, seed=settings.seed)
+    state = State(settings=settings, answers=answers, batches=batches, injection=injection)
     loop = asyncio.get_running_loop()
     try:
         server = await loop.create_server(lambda: Connection(state), settings.host, settings.port, backlog=2048)

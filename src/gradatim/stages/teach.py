@@ -75,6 +75,8 @@ class TeachResult:
     """Why it ended before all quotas were met; empty where they are met."""
     notes: tuple[str, ...] = ()
     """What was found out about the server: a field that it does not take, say."""
+    under_way: int = 0
+    """Requests in batches that go on at the server; `stopped` says so, and the next run takes their answers."""
 
     @property
     def missing(self) -> int:
@@ -111,19 +113,12 @@ def teach(
     stopped, asked = "", 0
 
     def tick(now: EngineStats) -> Tick:
-        return Tick(
-            done=desk.chains(),
-            total=sum(draw.quotas.values()),
-            tokens=now.prompt_tokens + now.completion_tokens,
-            cost=asking.cost if price else None,
-            faults=now.faults,
-            note=f"{now.in_flight} in flight",
-        )
+        return asking.tick(now, done=desk.chains(), total=sum(draw.quotas.values()))
 
     try:
         judge_.catch_up()
         desk.open_books()
-        if desk.wanted():
+        if desk.wanted() or asking.batched:
             judge_.start(asking.wake)
             try:
                 asking.run(desk, engine, budget, tick, progress)
@@ -141,8 +136,9 @@ def teach(
         asked=asked,
         faults=asking.faults,
         lines=lines,
-        stopped=stopped or _why_short(lines, asking.faults),
+        stopped=stopped or asking.standing or _why_short(lines, asking.faults),
         notes=asking.notes,
+        under_way=asking.under_way,
     )
 
 

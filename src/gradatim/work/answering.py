@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradatim.errors import LimitError
-from gradatim.library import attempts, questions
+from gradatim.library import attempts, batches, questions
 from gradatim.progress import Progress, Tick, silent
-from gradatim.work.asking import Asking, request
+from gradatim.work.asking import Asking
+from gradatim.work.requests import request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,6 +46,8 @@ class AttemptResult:
     """The limit that ended the run early; empty where none did."""
     notes: tuple[str, ...] = ()
     """What was found out about the server: a field that it does not take, say."""
+    under_way: int = 0
+    """Requests in batches that go on at the server; `stopped` says so, and the next run takes their answers."""
 
     @property
     def left(self) -> int:
@@ -91,14 +94,7 @@ def answer(library: Library, model: Model, wanted: Wanted, means: Means) -> Atte
     feed = _Missing(library, setting, wanted)
 
     def tick(stats: EngineStats) -> Tick:
-        return Tick(
-            done=before + stats.replies,
-            total=in_all,
-            tokens=stats.prompt_tokens + stats.completion_tokens,
-            cost=asking.cost if price else None,
-            faults=stats.faults,
-            note=f"{stats.in_flight} in flight",
-        )
+        return asking.tick(stats, done=before + stats.replies, total=in_all)
 
     stopped = ""
     try:
@@ -106,6 +102,7 @@ def answer(library: Library, model: Model, wanted: Wanted, means: Means) -> Atte
     except LimitError as error:
         stopped = str(error)
     stats = asking.engine.stats
+    under_way = asking.under_way
     return AttemptResult(
         model=model.name,
         setting=setting.id,
@@ -117,8 +114,9 @@ def answer(library: Library, model: Model, wanted: Wanted, means: Means) -> Atte
         completion_tokens=stats.completion_tokens,
         cost=asking.cost if price else None,
         seconds=stats.seconds,
-        stopped=stopped,
+        stopped=stopped or asking.standing,
         notes=asking.notes,
+        under_way=under_way,
     )
 
 
@@ -145,6 +143,8 @@ class _Missing:
         self._left = wanted.limit
         self._ready: deque[Request] = deque()
         self._over = False
+        self._under_way = batches.under_way(library, setting)
+        """Samples of each question that are in a batch: nobody asks them a second time."""
 
     def take(self) -> Request | None:
         """Give the next request."""
@@ -156,11 +156,22 @@ class _Missing:
         """Whether there is more."""
         return bool(self._ready) or not self._over
 
+    def waiting(self) -> int:
+        """No answer makes another request."""
+        return 0
+
+    def expect(self, keys: Sequence[int]) -> None:
+        """What is in a batch was left out from the beginning."""
+
     def _fill(self) -> None:
         page = []
-        for question, samples in self._missing:
+        for question, missing in self._missing:
             if self._left is not None and self._left == 0:
                 break
+            away = self._under_way.get(question, ())
+            samples = [sample for sample in missing if sample not in away]
+            if not samples:
+                continue
             page.append((question, samples))
             self._left = None if self._left is None else self._left - 1
             if len(page) == 500:

@@ -7,25 +7,31 @@ later), and only then does anything read it. A process killed at any moment lose
 
 from __future__ import annotations
 
-import hashlib
+import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from gradatim.library import batches
 from gradatim.library.attempts import NewAttempt, NewFault, check_weights
+from gradatim.library.batches import BatchEnd
 from gradatim.library.journal import Journal
 from gradatim.library.ledger import ensure_account
+from gradatim.models.batch_api import BatchEndpoint
 from gradatim.models.budget import Budget
 from gradatim.models.engine import Engine
 from gradatim.models.needs import Needs
 from gradatim.models.pace import EngineSettings
 from gradatim.progress import Tick, Ticker
-from gradatim.types import Request
 from gradatim.work import books, probing
+from gradatim.work.batching import BatchEngine
 from gradatim.work.books import Books, Item, Paid
+from gradatim.work.requests import question_and_sample
 from gradatim.work.served import kept
+from gradatim.work.shelving import Account, Shelf
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Sequence
 
     from gradatim.library.attempts import Setting
@@ -35,23 +41,12 @@ if TYPE_CHECKING:
     from gradatim.models.engine import Feed
     from gradatim.models.pace import EngineStats
     from gradatim.progress import Progress
-    from gradatim.types import Fault, Question, Reply, Sampling
+    from gradatim.types import Fault, Reply, Request
+    from gradatim.work.batching import BatchFeed
 
-_SAMPLE_BITS = 20
-"""A request's key is the question's key and, in the low bits, the sample index: nothing has to be remembered."""
-
-
-def request(question_pk: int, question: Question, sample: int, sampling: Sampling) -> Request:
-    """Return the request for one sample; its seed is made from the run's seed, the question and the sample."""
-    digest = hashlib.blake2b(f"{sampling.seed}:{question.id}:{sample}".encode(), digest_size=4).digest()
-    seed = int.from_bytes(digest, "big") & 0x7FFFFFFF
-    messages = sampling.suited(question.domain).messages(question.prompt)
-    return Request(key=question_pk << _SAMPLE_BITS | sample, messages=messages, sampling=sampling, seed=seed)
-
-
-def question_and_sample(key: int) -> tuple[int, int]:
-    """Return what a request's key stands for."""
-    return key >> _SAMPLE_BITS, key & (1 << _SAMPLE_BITS) - 1
+_Item: TypeAlias = Item | BatchEnd
+_LOOK_SECONDS = 0.2
+"""How often it is asked why a commit does not come."""
 
 
 class Asking:
@@ -84,10 +79,12 @@ class Asking:
         self._account: int | None = None
         self.cost = 0.0
         self.faults: dict[str, int] = {}
+        self._ended = threading.Event()
+        """Set when the end of a batch is durable."""
 
     def run(
         self,
-        feed: Feed,
+        feed: BatchFeed,
         settings: EngineSettings | None,
         budget: Budget | None,
         watch: Callable[[EngineStats], Tick],
@@ -105,34 +102,114 @@ class Asking:
         else:
             budget.know(self._price)
         account = self._account = self._opened_account() if budget is not None and budget.counts else None
-        journal: Journal[Item] = Journal(
+        journal: Journal[_Item] = Journal(
             self._library,
-            books.write,
+            _write,
             self._durable,
-            failed=books.not_committed,
+            failed=lambda batch, error: books.not_committed(_plain(batch), error),
             gather=None if account is None else books.GATHER,
         )
         if budget is not None and account is not None:
             self._books = Books(journal.put, account, priced=budget.price is not None, about=self._about)
         guarded = _Guarded(feed, journal)
-        engine = Engine(
+        if isinstance(self._model, BatchEndpoint):
+            self.engine: Engine | BatchEngine = self._batches(self._model, guarded, journal, settings, budget)
+        else:
+            self.engine = self._engine(guarded, journal, settings, budget)
+        with Ticker(lambda: progress(self._stage, self._told(watch(self.engine.stats)))), kept(self._model):
+            try:
+                if (first := guarded.peek()) is not None:
+                    self._probe(first, settings, budget)
+                self.engine.run()
+            finally:
+                journal.close()
+        return self.engine.stats
+
+    def _engine(
+        self, feed: Feed, journal: Journal[_Item], settings: EngineSettings | None, budget: Budget | None
+    ) -> Engine:
+        """Return what asks one by one."""
+        return Engine(
             self._model,
-            guarded,
+            feed,
             on_reply=lambda request, reply: journal.put(self._attempt(request, reply)),
-            on_fault=lambda request, fault: journal.put(self._fault(request, fault)),
+            on_fault=lambda request, fault: journal.put(self._fault(request.key, fault)),
             settings=settings,
             budget=budget,
             books=self._books,
         )
-        self.engine = engine
-        with Ticker(lambda: progress(self._stage, self._told(watch(engine.stats)))), kept(self._model):
-            try:
-                if (first := guarded.peek()) is not None:
-                    self._probe(first, settings, budget)
-                engine.run()
-            finally:
-                journal.close()
-        return engine.stats
+
+    def _batches(
+        self,
+        model: BatchEndpoint,
+        feed: _Guarded,
+        journal: Journal[_Item],
+        settings: EngineSettings | None,
+        budget: Budget | None,
+    ) -> BatchEngine:
+        """Return what asks in batches; what is left over for single requests is asked with the same books."""
+        account = None
+        if self._account is not None and budget is not None:
+            account = Account(pk=self._account, priced=budget.price is not None, level_of=self._level_of)
+        shelf = Shelf(
+            self._library,
+            self._setting,
+            self._stage,
+            account=account,
+            attempt=self._answer,
+            fault=self._fault,
+            put=journal.put,
+            end=lambda end: self._end(journal, end),
+        )
+        return BatchEngine(
+            model,
+            feed,
+            shelf,
+            online=lambda few: self._engine(few, journal, settings, budget),
+            settings=settings,
+            budget=budget or Budget(),
+        )
+
+    def _end(self, journal: Journal[_Item], end: BatchEnd) -> None:
+        """Write the end of a batch, and wait until it is durable: what it frees goes into the next one."""
+        self._ended.clear()
+        journal.put(end)
+        while not self._ended.wait(_LOOK_SECONDS):
+            journal.check()
+
+    @property
+    def batched(self) -> bool:
+        """Whether batches of this setting are open that this model can take up."""
+        return isinstance(self._model, BatchEndpoint) and bool(batches.opened(self._library, self._setting))
+
+    @property
+    def under_way(self) -> int:
+        """How many requests are in batches that are open."""
+        return sum(map(len, batches.under_way(self._library, self._setting).values()))
+
+    @property
+    def standing(self) -> str:
+        """Why requests are under way when a run has ended; empty where none are."""
+        said: str = getattr(getattr(self, "engine", None), "standing", "")
+        if said or not (count := self.under_way):
+            return said
+        return (
+            f"{count:,} requests are in batches, and are not asked again: set batch for the model and run the same "
+            "command to take their answers. See: gradatim batches"
+        )
+
+    def tick(self, stats: EngineStats, *, done: int, total: int) -> Tick:
+        """Return how far a run is."""
+        engine = self.engine
+        return Tick(
+            done=done,
+            total=total,
+            tokens=stats.prompt_tokens + stats.completion_tokens,
+            cost=self.cost if self._price else None,
+            faults=stats.faults,
+            note=engine.where if isinstance(engine, BatchEngine) else f"{stats.in_flight} in flight",
+            said=tuple(engine.said) if isinstance(engine, BatchEngine) else (),
+        )
 
     def _told(self, tick: Tick) -> Tick:
         """Return the tick with what keeps answers waiting, where something does: a server that is being started."""
@@ -157,7 +234,8 @@ class Asking:
         )
         at_once = (settings or EngineSettings()).concurrency
         purse = None if self._account is None else probing.Purse(library=self._library, account=self._account)
-        probing.ensure(self._model, needs, at_once=at_once, budget=budget, purse=purse)
+        model = self._model.endpoint if isinstance(self._model, BatchEndpoint) else self._model
+        probing.ensure(model, needs, at_once=at_once, budget=budget, purse=purse)
 
     def _opened_account(self) -> int:
         """Return the key of what this run spends on its model, under its setting."""
@@ -169,31 +247,50 @@ class Asking:
         question, _ = question_and_sample(request.key)
         return question, self._level_of(question)
 
-    def _durable(self, batch: Sequence[Item]) -> None:
+    def _durable(self, batch: Sequence[_Item]) -> None:
         """Let requests go whose reservations are durable; hand on the answers and faults."""
-        results = books.committed(batch)
+        results = books.committed(_plain(batch))
+        ends = [item for item in batch if isinstance(item, BatchEnd)]
+        results += [fault for end in ends for fault in end.faults]
         if self._committed is not None and results:
             self._committed(results)
+        if ends:
+            self._ended.set()
 
     def _attempt(self, request: Request, reply: Reply) -> NewAttempt | Paid:
-        question, sample = question_and_sample(request.key)
-        cost = None if self._price is None else self._price.cost(reply.usage)
-        self.cost += cost or 0.0
-        made = NewAttempt(
-            setting=self._setting.pk, question=question, sample=sample, reply=reply, cost=cost, made_at=time.time()
-        )
+        made = self._answer(request.key, reply)
         return made if self._books is None else self._books.paid(request, made)
 
-    def _fault(self, request: Request, fault: Fault) -> NewFault:
-        question, sample = question_and_sample(request.key)
+    def _answer(self, key: int, reply: Reply) -> NewAttempt:
+        question, sample = question_and_sample(key)
+        cost = None if self._price is None else self._price.cost(reply.usage)
+        self.cost += cost or 0.0
+        return NewAttempt(
+            setting=self._setting.pk, question=question, sample=sample, reply=reply, cost=cost, made_at=time.time()
+        )
+
+    def _fault(self, key: int, fault: Fault) -> NewFault:
+        question, sample = question_and_sample(key)
         self.faults[fault.reason] = self.faults.get(fault.reason, 0) + 1
         return NewFault(stage=self._stage, fault=fault, question=question, setting=self._setting.pk, sample=sample)
+
+
+def _plain(batch: Sequence[_Item]) -> list[Item]:
+    return [item for item in batch if not isinstance(item, BatchEnd)]
+
+
+def _write(connection: sqlite3.Connection, batch: Sequence[_Item]) -> None:
+    """Put what came into the open transaction; ends of batches behind the answers that came before them."""
+    books.write(connection, _plain(batch))
+    for item in batch:
+        if isinstance(item, BatchEnd):
+            batches.end(connection, item)
 
 
 class _Guarded:
     """A feed that ends when the journal fails: a feed that waits for commits would wait for ever."""
 
-    def __init__(self, feed: Feed, journal: Journal[Item]) -> None:
+    def __init__(self, feed: BatchFeed, journal: Journal[_Item]) -> None:
         self._first: Request | None = None
         self._feed = feed
         self._journal = journal
@@ -212,3 +309,12 @@ class _Guarded:
         """Whether there may be more. Raises what keeps the journal from committing."""
         self._journal.check()
         return self._first is not None or self._feed.open()
+
+    def waiting(self) -> int:
+        """How many results are still to be taken note of. Raises as `open`."""
+        self._journal.check()
+        return self._feed.waiting()
+
+    def expect(self, keys: Sequence[int]) -> None:
+        """Take note of what an earlier run asked."""
+        self._feed.expect(keys)

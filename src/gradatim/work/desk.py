@@ -13,18 +13,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gradatim.library import draws, questions
+from gradatim.errors import GradatimError
+from gradatim.library import batches, draws, questions
 from gradatim.library.text import unpack
-from gradatim.work.asking import request
 from gradatim.work.keeping import drop_reason
+from gradatim.work.requests import question_and_sample, request
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gradatim.config import CurateSettings, TeachSettings
     from gradatim.library.attempts import Setting
     from gradatim.library.draws import Draw
     from gradatim.library.store import Library
     from gradatim.types import Question, Request, Sampling
 
+_PAGE = 500
 _RUNS_TO_JUDGE = 3
 """How often the checker may fail on one answer before another is bought in its place: else a level waits for ever."""
 
@@ -43,6 +47,8 @@ class _Level:
     """Requests sent and not yet judged."""
     held: int = 0
     """Answers that a fault of ours kept from a verdict."""
+    away: int = 0
+    """Requests in batches of an earlier run, which nobody has taken up yet: they may become chains."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +89,11 @@ class Desk:
         self._tried: Counter[int] = Counter()
         self._next: Counter[int] = Counter()
         """The first sample index that is free."""
+        self._away: set[int] = set()
+        """Questions of the draw that are in batches of an earlier run, and may become chains."""
+        self._strangers: set[int] = set()
+        """Other questions that are out: no level counts them."""
+        self._over = False
         self._out: dict[int, Question] = {}
         """Questions that are asked now: the judge needs their references."""
         self._lock = threading.Lock()
@@ -109,15 +120,19 @@ class Desk:
                 self._tried[question] += 1
                 self._next[question] = max(self._next[question], row[4] + 1)
         never = draws.undrawable(self.library)
+        under_way = batches.under_way(self.library, self.setting).keys()
         for level, order in draws.items(self.library, self.draw).items():
             self._level_of.update(dict.fromkeys(order, level))
-            open_ = [one for one in order if one not in done | held.keys() | through | never]
+            away = under_way & set(order) - done - held.keys() - never
+            self._away |= away
+            open_ = [one for one in order if one not in done | held.keys() | through | never | under_way]
             self._levels[level] = _Level(
                 quota=self.draw.quotas.get(level, 0),
                 order=deque(one for one in open_ if not self._tried[one]),
                 again=deque(one for one in open_ if 0 < self._tried[one] < self._tries),
                 chains=sum(one in done and one not in never for one in order),
                 held=sum(one in held and one not in done and one not in never for one in order),
+                away=len(away),
             )
 
     def standing(
@@ -158,6 +173,7 @@ class Desk:
     def give_all_up(self) -> None:
         """Ask nothing more: the judge is gone."""
         with self._lock:
+            self._over = True
             self._levels.clear()
 
     def wanted(self) -> bool:
@@ -165,7 +181,7 @@ class Desk:
         return any(self._has_work(level) for level in self._levels.values())
 
     def _has_work(self, level: _Level) -> bool:
-        return level.chains + level.out + level.held < level.quota and bool(level.again or level.order)
+        return level.chains + level.out + level.held + level.away < level.quota and bool(level.again or level.order)
 
     def take(self) -> Request | None:
         """Give the next request of the level that is furthest from its quota."""
@@ -173,7 +189,7 @@ class Desk:
             ready = [level for level in self._levels.values() if self._has_work(level)]
             if not ready:
                 return None
-            level = max(ready, key=lambda one: (one.quota - one.chains - one.out - one.held) / one.quota)
+            level = max(ready, key=lambda one: (one.quota - one.chains - one.out - one.held - one.away) / one.quota)
             question = level.again.popleft() if level.again else level.order.popleft()
             level.out += 1
         asked = self._out[question] = questions.get(self.library, question)
@@ -184,14 +200,36 @@ class Desk:
         with self._lock:
             return any(level.out or self._has_work(level) for level in self._levels.values())
 
+    def waiting(self) -> int:
+        """Return how many requests are out, at the server or with the judge. Raises where the judge is gone."""
+        if self._over:
+            raise GradatimError("No answer is judged any more.")
+        with self._lock:
+            return len(self._out)
+
+    def expect(self, keys: Sequence[int]) -> None:
+        """Take note that answers come to what an earlier run asked, for this draw or for another one."""
+        for at in range(0, len(keys), _PAGE):
+            asked = [question_and_sample(key) for key in keys[at : at + _PAGE]]
+            texts = questions.many(self.library, [question for question, _ in asked])
+            with self._lock:
+                for question, sample in asked:
+                    self._out[question] = texts[question]
+                    self._next[question] = max(self._next[question], sample)
+                    if question not in self._away:
+                        self._strangers.add(question)
+                        continue
+                    level = self._levels[self._level_of[question]]
+                    level.away, level.out = level.away - 1, level.out + 1
+
     def judged(self, question: int, standing: Standing) -> None:
         """Take note of a judged answer."""
         with self._lock:
-            level = self._levels[self._level_of[question]]
-            level.out -= 1
-            del self._out[question]
             self._tried[question] += 1
             self._next[question] += 1
+            level = self._back(question)
+            if level is None:
+                return
             if standing.chain:
                 level.chains += 1
             elif standing.unjudged:
@@ -202,8 +240,16 @@ class Desk:
     def gave_up(self, question: int) -> None:
         """Take note of a request without an answer: this run asks the level's next question instead."""
         with self._lock:
-            self._levels[self._level_of[question]].out -= 1
-            del self._out[question]
+            self._back(question)
+
+    def _back(self, question: int) -> _Level | None:
+        """Take a request in again; return its level, if it counts for one."""
+        del self._out[question]
+        if question in self._strangers:
+            return None
+        level = self._levels[self._level_of[question]]
+        level.out -= 1
+        return level
 
 
 def _hopeless(library: Library) -> set[int]:

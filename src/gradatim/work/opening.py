@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from msgspec import structs
+
 from gradatim.config.judging import critic_of
 from gradatim.errors import SetupError
+from gradatim.models.batch_api import BatchEndpoint
 from gradatim.models.budget import Budget, Price
 from gradatim.models.endpoint import Endpoint
 from gradatim.models.folder import read_folder
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
     from gradatim.prm import PRM
 
 
-def open_model(settings: ModelSettings, *, log: Path | None = None) -> Endpoint | LocalModel | ServedModel:
+def open_model(
+    settings: ModelSettings, *, log: Path | None = None
+) -> Endpoint | BatchEndpoint | LocalModel | ServedModel:
     """Return the model that is configured; nothing is asked, loaded or started yet.
 
     `log` is where the log of a server that is started here goes (`server_log`). Raises `SetupError` where its key is
@@ -46,7 +51,9 @@ def open_model(settings: ModelSettings, *, log: Path | None = None) -> Endpoint 
             batch=concurrency_of(settings),
             threads=settings.threads,
         )
-    return _endpoint(settings, _url(settings.base_url or ""), settings.served_as)
+    endpoint = _endpoint(settings, _url(settings.base_url or ""), settings.served_as)
+    batch = settings.batched
+    return endpoint if batch is None else BatchEndpoint(endpoint, **structs.asdict(batch))
 
 
 def _endpoint(settings: ModelSettings, base_url: str, served_as: str | None) -> Endpoint:
@@ -145,7 +152,13 @@ def open_budget(limits: BudgetSettings, price: Price | None, *, tokens: int, mon
         return None
     seconds = None if limits.hours is None else limits.hours * 3600
     return Budget(
-        tokens=limits.tokens, money=limits.money, seconds=seconds, price=price, spent_tokens=tokens, spent_money=money
+        tokens=limits.tokens,
+        money=limits.money,
+        seconds=seconds,
+        price=price,
+        spent_tokens=tokens,
+        spent_money=money,
+        open_counted=limits.tokens is not None or limits.money is not None,
     )
 
 
