@@ -7,6 +7,8 @@ sends the same bodies and throws the answers away; 64 requests at once; a fresh 
 and the CPU time (user and system, all threads) run from the call to its return, not over imports. The server is a
 process of its own and shares the machine's cores with whatever is measured.
 
+`with books` is the same with a price and a budget: each request waits until its worst case is durable in the ledger.
+
 Peers, by the same script, where an interpreter that has them is named:
 
     CURATOR_PYTHON      that of an environment with `pip install bespokelabs-curator`

@@ -29,6 +29,8 @@ def main() -> None:
     parser.add_argument("--do", action="append", default=[])
     parser.add_argument("--answers")
     parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--context", type=int)
+    parser.add_argument("--ignore", action="append", default=[])
     parser.add_argument("--runner")
     parser.add_argument("--pooler-config")
     asked = parser.parse_args()
@@ -65,6 +67,8 @@ def serve(asked) -> None:
         models=(asked.served_model_name,),
         answers=asked.answers,
         latency=asked.latency,
+        context=asked.context,
+        ignores=tuple(asked.ignore),
     )
     serve_forever(settings, lambda url: say(f"listening on {url}"))
 

@@ -89,6 +89,24 @@ def test_a_prms_own_way_holds_unless_told_otherwise(library):
     assert levels(library, told.grading)[9][1] == pytest.approx(sum(STEPS[9]) / 3)
 
 
+def test_of_several_prms_the_one_that_is_meant_is_graded_by(library):
+    """With ask=False a PRM says whose scores are meant and is asked nothing; those of another PRM stay away."""
+    gr.grade(library, prm=prm_of())
+    other = prm_of()
+    other.name = "other"
+    gr.grade(library, prm=other)
+    for chosen, want in ((prm_of(), "scores"), (other, "other")):
+        chosen.asked.clear()
+        (result,) = gr.grade(library, prm=chosen, ask=False)
+        sql = "SELECT p.name FROM grading g JOIN prm p ON p.pk = g.prm WHERE g.id = ?"
+        assert (chosen.asked, library.value(sql, (result.grading,))) == ([], want)
+    strange = prm_of()
+    strange.name = "strange"
+    (result,) = gr.grade(library, prm=strange, ask=False)
+    assert (strange.asked, result.ungraded) == ([], {})
+    assert library.value("SELECT count(*) FROM prm") == 2
+
+
 def test_quintiles_are_those_of_the_aggregated_scores(library):
     """Cuts by quantile are taken from the scores that are graded, not from their means."""
     (result,) = gr.grade(library, gr.GradeSettings(cuts="quintiles"), prm=prm_of(), aggregation="last")

@@ -161,7 +161,8 @@ def test_the_readme_runs(shell):
     answers = str(shell.folder / "pool.jsonl")
     settings = gr.MockSettings(models=tuple(names), accuracies=((names[0], 0.4),), accuracy=0.95, answers=answers)
     with gr.MockServer(settings) as server:
-        served = re.sub(r'base_url = ".*"', f'base_url = "{server.url}"', toml).replace("size = 2000", "size = 20")
+        anywhere = re.compile(r'^(?:base_url|serve) = "[^"]*".*$', re.MULTILINE)
+        served = anywhere.sub(f'base_url = "{server.url}"', toml).replace("size = 2000", "size = 20")
         (shell.folder / "gradatim.toml").write_text(served)
         shell("\n".join(commands))
         (shell.folder / "block.py").write_text(python)

@@ -52,6 +52,7 @@ def taught(random_, rates, missing):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rates", "pilot", "missing"),
     [

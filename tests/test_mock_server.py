@@ -1,5 +1,6 @@
 """The shipped mock server: deterministic, countable, faulty on demand, and for this machine alone."""
 
+import contextlib
 import http.client
 import json
 import re
@@ -182,7 +183,7 @@ def test_truncated_slow_and_hang():
 
 def test_pooling_gives_one_row_per_tag():
     """Step scores come in vLLM's shape: a pair per tag that sums to 1, the same each time, none without a tag."""
-    texts = ["a<extra_0>b<extra_0>", "c<extra_0>", "no tag"]
+    texts = ["a<extra_0>b<extra_0>", "c ки", "no tag"]
     with MockServer() as server:
         answer = json.loads(post(server.url, "/pooling", {"model": "prm", "input": texts}))
         again = json.loads(post(server.url, "/pooling", {"model": "prm", "input": texts[0]}))
@@ -270,3 +271,49 @@ def test_ipv6():
     with MockServer(MockSettings(host="::1")) as server:
         assert server.url.startswith("http://[::1]:")
         assert server.stats().requests == 0
+
+
+def test_the_bill_is_what_answers_say_they_used():
+    """`billed` sums the counts of the answers, for each model by its name, and a reset sets it to nothing."""
+    with MockServer(MockSettings(usage="random")) as server:
+        said = [chat(server.url, f"{n} and 8?", seed=n, max_tokens=50, model="a")["usage"] for n in range(40)]
+        chat(server.url, "7?", max_tokens=50, model="b")
+        billed = server.stats().billed
+        server.reset()
+        assert server.stats().billed == {}
+    assert (billed["a"].requests, billed["b"].requests) == (40, 1)
+    assert billed["a"].prompt == sum(one["prompt_tokens"] for one in said)
+    assert billed["a"].completion == sum(one["completion_tokens"] for one in said)
+    cached = [one["prompt_tokens_details"]["cached_tokens"] for one in said if "prompt_tokens_details" in one]
+    assert 0 < billed["a"].cached == sum(cached)
+    assert len({one["completion_tokens"] for one in said}) > 10
+    assert all(one["completion_tokens"] <= 50 for one in said)
+    assert all(0 < one["prompt_tokens"] <= 256 + 16 + len("39 and 8?") for one in said)
+
+
+def test_some_answers_keep_their_counts_to_themselves():
+    """With `untold` one answer in ten says nothing of what it used, and is billed all the same."""
+    with MockServer(MockSettings(usage="untold")) as server:
+        said = [chat(server.url, f"{n}?", seed=n, max_tokens=50)["usage"] for n in range(100)]
+        assert server.stats().billed["mock"].requests == 100
+    assert 2 <= sum(one is None for one in said) <= 25
+
+
+@pytest.mark.parametrize(("kind", "requests"), [("500", 0), ("429", 0), ("empty", 1), ("malformed", 1), ("drop", 1)])
+def test_what_a_fault_keeps_from_the_client_is_billed_if_it_was_written(kind, requests):
+    """An answer that never arrives costs as much as one that does; what is refused costs nothing."""
+    with MockServer(MockSettings(faults=((kind, 1.0),))) as server:
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            chat(server.url, "7 and 8?", max_tokens=50)
+        billed = server.stats().billed
+    assert sum(one.requests for one in billed.values()) == requests
+
+
+def test_who_goes_away_pays():
+    """A request whose client hung up before the answer came is billed."""
+    with MockServer(MockSettings(latency=0.5)) as server:
+        body = {"model": "mock", "messages": [{"role": "user", "content": "7?"}], "max_tokens": 50}
+        with pytest.raises(TimeoutError):
+            post(server.url, "/v1/chat/completions", body, timeout=0.1)
+        assert server.stats().billed["mock"].completion > 0
+        assert server.stats().answered == 0

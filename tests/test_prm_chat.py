@@ -144,6 +144,18 @@ def test_no_label_says_what_was_likely_instead(server):
     assert got.message.startswith("neither 'yes' nor 'no' was among the likeliest tokens: 'so")
 
 
+def test_a_model_that_never_answers_by_a_label_is_not_asked_for_ever(server):
+    """After twenty answers without a label, and none with one, the setup is at fault and nothing more is paid for."""
+    server.faults = {"": ["other words"]}
+    many = [Solution(key=key, prompt="?", answer="a") for key in range(200)]
+    with (
+        prm_of(server, concurrency=4) as prm,
+        pytest.raises(SetupError, match=r"never by a label .*correct the labels"),
+    ):
+        list(prm.score(many))
+    assert len(server.requests) <= 20 + 4
+
+
 @pytest.mark.parametrize("act", ["no logprobs", "no list", "logits"])
 def test_an_answer_without_log_probabilities_is_refused(server, act):
     """A server that answers 200 and leaves them out is refused in a sentence, however late it begins to."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import re
 from dataclasses import replace
 
@@ -9,7 +10,23 @@ import pytest
 
 import gradatim as gr
 from gradatim.errors import SetupError, UsageError
-from gradatim.models.capabilities import NAMES, Found, Tried, context_of, sampling_finding, seed_finding
+from gradatim.models.capabilities import (
+    NAMES,
+    Found,
+    Tried,
+    certainty,
+    context_of,
+    finish_finding,
+    logprobs_finding,
+    max_tokens_finding,
+    n_finding,
+    reasoning_finding,
+    sampling_finding,
+    seed_finding,
+    stop_finding,
+    tried,
+    usage_finding,
+)  # fmt: skip
 from gradatim.models.endpoint import Endpoint
 from gradatim.models.mock_choices import IGNORED
 from gradatim.models.needs import Needs, notes
@@ -119,6 +136,16 @@ def test_contexts_of_several_servers_are_read(entry, context):
         (Answer(parts=[b"<html><h1>Hi</h1></html>"]), SetupError, "answers with a web page"),
         (Answer(parts=[b'{"ok": true}']), SetupError, "no chat answer"),
         (Answer(parts=[b"not here"], status=404), SetupError, "there is no chat server at http://"),
+        (
+            Answer(parts=[b"<!DOCTYPE HTML><html><p>Unsupported method</p></html>"], status=501),
+            SetupError,
+            "(HTTP 501: a web page): base_url usually ends in /v1",
+        ),
+        (
+            Answer(parts=[b"<HTML>Forbidden by the gateway</HTML>"], status=400),
+            SetupError,
+            "there is no chat server at",
+        ),
         (Answer(parts=[b'{"detail":"Method Not Allowed"}'], status=405), SetupError, "there is no chat server at"),
         (Answer(parts=[b'{"error":"bad key"}'], status=401), SetupError, "did not accept the key"),
         (Answer(parts=[b"moved"], status=301, headers={"Location": "https://x/v1"}), SetupError, "redirects"),
@@ -277,6 +304,21 @@ def test_the_probe_is_paid_from_the_budget(tmp_path):
         assert server.stats().probes == 0
 
 
+def test_what_the_probe_took_stands_in_the_ledger(tmp_path):
+    """One line of the ledger is the probe's, with its tokens and its price, and the reservation is gone."""
+    with pool_library(tmp_path, 4) as library, gr.MockServer() as server:
+        endpoint = Endpoint(name="mock", base_url=server.url)
+        gr.attempt(library, endpoint, gr.AttemptSettings(temperature=0.8), price=gr.Price(input=1.0, output=2.0))
+        (can,) = endpoint.known.values()
+        ((tokens, assumed, money),) = library.all(
+            "SELECT prompt + completion, assumed, money FROM ledger WHERE why = 'probe'"
+        )
+        assert (tokens, assumed) == (can.tokens, 0)
+        assert can.tokens / 1e6 < money < 2 * can.tokens / 1e6
+        assert library.value("SELECT count(*) FROM ledger WHERE why = 'answer'") == 4
+        assert library.value("SELECT count(*) FROM reservation") == 0
+
+
 def test_a_run_that_cannot_succeed_spends_nothing(tmp_path):
     """A refused run leaves no fault and no attempt; the same run against a server that can goes on."""
     settings = gr.AttemptSettings(temperature=0.8, samples=3)
@@ -288,6 +330,34 @@ def test_a_run_that_cannot_succeed_spends_nothing(tmp_path):
         assert library.value("SELECT count(*) FROM fault") == 0
         with gr.MockServer() as server:
             assert gr.attempt(library, Endpoint(name="mock", base_url=server.url), settings).answered == 18
+
+
+def test_any_answer_can_be_judged():
+    """Whatever JSON a server sends, it is judged without an error; nothing is found in nonsense."""
+    rng = random.Random(5)
+
+    def junk(depth=0):
+        kinds = [None, True, -1, 1.5, "", "text", "stop", [], {}]
+        if depth > 3 or rng.random() < 0.4:
+            return rng.choice(kinds)
+        if rng.random() < 0.4:
+            return [junk(depth + 1) for _ in range(rng.randrange(3))]
+        names = ("choices", "message", "content", "usage", "finish_reason", "logprobs", "logprob", "text", "reasoning")
+        return {rng.choice(names): junk(depth + 1) for _ in range(rng.randrange(5))}
+
+    for _ in range(3000):
+        body = {"choices": [{"message": junk(), "finish_reason": junk(), "logprobs": junk()}, junk()], "usage": junk()}
+        one = tried(16, 200, rng.choice([body, junk()]), "said")
+        answers = [one, tried(16, 200, body, "said"), tried(16, 500, body, "down")]
+        assert sampling_finding(answers, one).found in Found
+        assert seed_finding(one, one, answers).found in Found
+        assert certainty(one) is None or 0 <= certainty(one) <= 1
+        for judge in (n_finding, logprobs_finding):
+            assert judge(one).how
+        for judge in (max_tokens_finding, reasoning_finding, usage_finding, finish_finding):
+            assert judge(answers).how
+        assert stop_finding(one, "e").how
+        assert context_of(junk()) is None
 
 
 def test_a_local_model_is_not_asked():

@@ -104,6 +104,19 @@ def test_nothing_is_started_where_nothing_is_to_do(folder):
     assert [len(starts(folder / name)) for name in ("base", "prm")] == [1, 1]
 
 
+def test_a_server_is_asked_what_it_can_do_before_the_run_is(folder, word):
+    """What the probe finds of a server that was started for it ends the run before a question is asked, or is noted."""
+    write_settings(folder, base=("--context", "64"))
+    err = run(folder, "run", "--until", "attempt", code=2)
+    assert "takes 64 tokens of prompt and answer together, and max_tokens = 4096 leaves no room" in err
+    assert left(word) == {}
+    assert rows(folder) == []
+    write_settings(folder, base=("--ignore", "seed"))
+    assert "does not hold seeds" in run(folder, "run", "--until", "attempt")
+    assert len(rows(folder)) == QUESTIONS
+    assert len(starts(folder / "base")) == 2
+
+
 def test_a_stage_that_runs_set_after_set_starts_its_server_once(folder, word):
     """`evaluate` of two sets asks the same server, which is ended after the second."""
     write_pool(folder / "first.jsonl", 6, seed=1)
@@ -151,7 +164,7 @@ def test_a_server_that_keeps_dying_ends_the_run(folder, word):
     write_settings(folder, base=("--latency", "0.2", "--do", "die-later=0.9"))
     text = (folder / "gradatim.toml").read_text()
     (folder / "gradatim.toml").write_text(
-        text.replace("concurrency = 4\n[prm]", "concurrency = 1\nserve_restarts = 1\n[prm]")
+        text.replace("concurrency = 4\n[prm]", "concurrency = 1\nserve_restarts = 1\nprobe = false\n[prm]")
     )
     err = run(folder, "run", "--until", "attempt", code=4)
     assert "The server of org/base died 2 times, the last time ended by SIGKILL: " in err

@@ -17,6 +17,7 @@ import pytest
 from gradatim.errors import SetupError
 from gradatim.serving import supervisor
 from gradatim.serving.commands import Engines
+from gradatim.serving.remains import sweep
 from gradatim.serving.server import StoppedError
 from gradatim.serving.tail import last_lines, telling_line
 from serving_world import ENGINE, WORD, left, linux, nameless, nothing_left, server, starts
@@ -156,7 +157,7 @@ def test_a_killed_supervisor_takes_its_server_along(tmp_path, word, does):
 
 @linux
 def test_what_a_killed_supervisor_left_is_ended_before_the_next_life(tmp_path, word):
-    """A child without the mark, which engines write over, is found by its session; no record of it stays behind."""
+    """A child without the mark, which engines write over, is found by its pipe; no record of it stays behind."""
     one = server(tmp_path, "--do", "nameless")
     one.up()
     (guard,) = [pid for pid, command in left(word).items() if "supervisor.py" in command]
@@ -170,6 +171,24 @@ def test_what_a_killed_supervisor_left_is_ended_before_the_next_life(tmp_path, w
     one.stop()
     two.stop()
     assert list(tmp_path.glob("*.run")) == []
+
+
+@linux
+def test_a_record_of_an_earlier_boot_ends_nobody(tmp_path):
+    """Numbers begin anew when the machine does: what has the pipe's number now is somebody else's."""
+    reading, writing = os.pipe()
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=writing)
+    record = {"guard": 2**22, "guard_started": "1", "boot": "other", "pipe": os.fstat(reading).st_ino, "mark": "x"}
+    file = tmp_path / "base.log.7.run"
+    file.write_text(json.dumps(record))
+    sweep(tmp_path / "base.log")
+    assert child.poll() is None
+    assert not file.exists()
+    file.write_text(json.dumps(record | {"boot": supervisor.boot()}))
+    sweep(tmp_path / "base.log")
+    assert child.wait(10) == -signal.SIGKILL
+    os.close(reading)
+    os.close(writing)
 
 
 @linux
@@ -272,7 +291,6 @@ def test_the_tree_is_the_same_by_ps(monkeypatch):
         assert child.pid in supervisor.below(os.getpid(), known)
         assert known[child.pid].parent == os.getpid()
         assert known[child.pid].started
-        assert supervisor.marked("anything") == set()
     finally:
         child.kill()
         child.wait()

@@ -68,7 +68,7 @@ class TinyChatServer:
 
         self.headers.append(dict(request.headers))
         if not self.listed:
-            raise web.HTTPNotFound
+            return web.Response(status=500)
         return web.json_response({"object": "list", "data": [{"id": MODEL, "object": "model"}]})
 
     async def _chat(self, request):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatim.config.benchmarks import ingest_settings
-from gradatim.errors import GradatimError, LimitError, UsageError
+from gradatim.errors import GradatimError, LimitError, SetupError, UsageError
 from gradatim.library import attempts, draws
 from gradatim.library.store import Library
 from gradatim.progress import Progress, silent
@@ -190,11 +190,20 @@ def do_teach(library: Library, config: Config, draw: str, progress: Progress = s
 def do_grade(
     library: Library, config: Config, progress: Progress = silent, *, model: str | None = None, ask: bool = True
 ) -> list[grade_stage.GradeResult]:
-    """Grade with the configured rule and PRM, of the models that were attempted or of one; `ask` no PRM where False."""
-    prm = None if config.prm is None or not ask else open_prm(config.prm, log=server_log(config, "prm"))
+    """Grade with the configured rule and PRM, of the models that were attempted or of one.
+
+    Without `ask` the PRM is asked nothing: the scores that it gave before are taken, or where it cannot be opened, or
+    gave none, those of the PRM that gave most.
+    """
+    prm = None
+    try:
+        prm = None if config.prm is None else open_prm(config.prm, log=server_log(config, "prm"))
+    except SetupError:
+        if ask:
+            raise
     try:
         results = grade_stage.grade(
-            library, config.grade, prm=prm, model=model, progress=progress, **reading_of(config.prm)
+            library, config.grade, prm=prm, ask=ask, model=model, progress=progress, **reading_of(config.prm)
         )
         notes = tuple(getattr(prm, "notes", ()))
         return [replace(one, notes=notes if one is results[-1] else ()) for one in results]

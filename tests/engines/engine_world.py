@@ -73,5 +73,5 @@ class _Feed:
 
 
 def texts(replies) -> dict[tuple[int, int], str]:
-    """Return what was answered."""
-    return {key: reply.content for key, reply in sorted(replies.items())}
+    """Return what was answered, without a last character that the limit cut in two; some engines write half of it."""
+    return {key: reply.content.rstrip("\ufffd") for key, reply in sorted(replies.items())}

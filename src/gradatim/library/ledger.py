@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
     from gradatim.library.store import Library
     from gradatim.types import Role, Spent
@@ -25,6 +26,8 @@ LOST = "lost"
 """A request that was under way when its process died."""
 PROBE = "probe"
 """A question about what a server can do."""
+_ROWS = 200
+"""Rows of one statement: far below the 32,766 values that one may have."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,37 +63,44 @@ def ensure_account(library: Library, stage: str, role: Role, model: str, setting
     return made.lastrowid
 
 
-def reserve(connection: sqlite3.Connection, entry: Entry) -> None:
-    """Put a reservation into the open transaction, and its key into the entry."""
-    entry.pk = connection.execute(
-        "INSERT INTO reservation (account, owner, question, level, prompt, completion, pico, at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            entry.account,
-            entry.owner,
-            entry.question,
-            entry.level,
-            entry.prompt,
-            entry.completion,
-            entry.pico,
-            entry.at,
-        ),
-    ).lastrowid
+def reserve(connection: sqlite3.Connection, *entries: Entry) -> None:
+    """Put reservations into the open transaction, and their keys into the entries."""
+    before = connection.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'reservation'")
+    for pk, entry in enumerate(entries, start=before.fetchone()[0] + 1):
+        entry.pk = pk
+    rows = [
+        (one.pk, one.account, one.owner, one.question, one.level, one.prompt, one.completion, one.pico, one.at)
+        for one in entries
+    ]
+    _insert(connection, "reservation (pk, account, owner, question, level, prompt, completion, pico, at)", rows)
 
 
-def release(connection: sqlite3.Connection, entry: Entry) -> bool:
-    """Take a reservation back: the request cost nothing. False where it is not open, and so was closed before."""
-    return connection.execute("DELETE FROM reservation WHERE pk = ?", (entry.pk,)).rowcount > 0
+def release(connection: sqlite3.Connection, *entries: Entry) -> bool:
+    """Take reservations back: their requests cost nothing. False where one is not open, and so was closed before."""
+    marks = ", ".join("?" * len(entries))
+    found = connection.execute(f"DELETE FROM reservation WHERE pk IN ({marks})", [one.pk for one in entries])
+    return found.rowcount == len(entries)
 
 
 def pay(connection: sqlite3.Connection, entry: Entry, why: str, spent: Spent) -> int | None:
     """Put a payment in the place of a reservation. Returns its key; None where the reservation is not open any more."""
-    if not release(connection, entry):
-        return None
-    return connection.execute(
-        "INSERT INTO payment (account, why, question, level, reserved_tokens, reserved_pico, prompt, cached, "
-        "completion, assumed, pico, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    return pay_all(connection, [(entry, why, spent)])[0]
+
+
+def pay_all(connection: sqlite3.Connection, closed: Sequence[tuple[Entry, str, Spent]]) -> list[int | None]:
+    """Put payments in the place of reservations, as `pay` does; the keys are in the order of what was paid for."""
+    marks = ", ".join("?" * len(closed))
+    open_ = f"SELECT count(*) FROM reservation WHERE pk IN ({marks})"
+    if connection.execute(open_, [entry.pk for entry, _, _ in closed]).fetchone()[0] < len(closed):
+        if len(closed) == 1:
+            return [None]
+        return [key for one in closed for key in pay_all(connection, [one])]
+    release(connection, *(entry for entry, _, _ in closed))
+    first = connection.execute("SELECT coalesce(max(pk), 0) FROM payment").fetchone()[0] + 1
+    now = time.time()
+    rows = [
         (
+            pk,
             entry.account,
             why,
             entry.question,
@@ -102,9 +112,28 @@ def pay(connection: sqlite3.Connection, entry: Entry, why: str, spent: Spent) ->
             spent.completion,
             spent.assumed,
             spent.pico,
-            time.time(),
-        ),
-    ).lastrowid
+            now,
+        )
+        for pk, (entry, why, spent) in enumerate(closed, start=first)
+    ]
+    columns = (
+        "payment (pk, account, why, question, level, reserved_tokens, reserved_pico, prompt, cached, completion, "
+        "assumed, pico, at)"
+    )
+    _insert(connection, columns, rows)
+    return [row[0] for row in rows]
+
+
+def _insert(connection: sqlite3.Connection, columns: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert rows by a statement for many at a time.
+
+    Each statement lets go of Python's lock, and gets it back only when the busy thread that asks the model has had its
+    turn: with a statement for each row, requests would wait for their reservations through as many turns.
+    """
+    for at in range(0, len(rows), _ROWS):
+        part = rows[at : at + _ROWS]
+        marks = ", ".join([f"({', '.join('?' * len(part[0]))})"] * len(part))
+        connection.execute(f"INSERT INTO {columns} VALUES {marks}", [value for row in part for value in row])
 
 
 def open_entries(library: Library, owner: str) -> list[Entry]:

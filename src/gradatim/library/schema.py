@@ -354,7 +354,7 @@ CREATE TABLE account (
     setting INTEGER REFERENCES setting (pk)
 );
 CREATE TABLE reservation (
-    pk INTEGER PRIMARY KEY,
+    pk INTEGER PRIMARY KEY AUTOINCREMENT,
     account INTEGER NOT NULL REFERENCES account (pk),
     owner TEXT NOT NULL,
     question INTEGER REFERENCES question (pk),
@@ -393,9 +393,10 @@ LEFT JOIN question q ON q.pk = r.question;
 """
 """Money: what requests under way may cost (`reservation`), and what each that has ended did (`payment`).
 
-A reservation is the one row that is ever removed: in the transaction that writes the payment in its place. `owner` is
-empty where it dies with the process that writes the library. `pico` is money in 1e-12, null where no price was known;
-`assumed` are tokens that no server counted. An attempt without a `payment` is from before, or was bought without books.
+A reservation is the one row that is ever removed, in the transaction that writes the payment in its place; its key is
+never used again. `owner` is empty where it dies with the process that writes the library. `pico` is money in 1e-12,
+null where no price was known; `assumed` are tokens that no server counted. An attempt without a `payment` is from
+before, or was bought without books.
 """
 
 _AGGREGATION = """

@@ -149,11 +149,17 @@ def write_verdict(connection: sqlite3.Connection, attempt: int, checker: int, ve
         connection.execute("INSERT INTO verdict_text VALUES (?, ?, ?, ?)", values)
 
 
+def find_prm(library: Library, name: str, version: str) -> int | None:
+    """Return the key of the PRM, or None where it has scored nothing."""
+    found = library.value("SELECT pk FROM prm WHERE name = ? AND version = ?", (name, version))
+    return None if found is None else int(found)
+
+
 def ensure_prm(library: Library, name: str, version: str) -> int:
     """Return the key of the PRM, made if it is new."""
-    found = library.value("SELECT pk FROM prm WHERE name = ? AND version = ?", (name, version))
+    found = find_prm(library, name, version)
     if found is not None:
-        return int(found)
+        return found
     with library.transaction() as connection:
         cursor = connection.execute("INSERT INTO prm (name, version) VALUES (?, ?)", (name, version))
     return int(cursor.lastrowid or 0)

@@ -167,7 +167,7 @@ def sampling_finding(answers: Sequence[Tried], scored: Tried) -> Finding:
     if len(texts) < 3:
         return Finding(how=_why(*answers))
     if len(set(texts)) > 1:
-        return Finding(found=Found.YES, how=f"{len(set(texts))} different answers of {len(texts)}")
+        return Finding(found=Found.YES, how="answers to the same chat differ")
     chance = certainty(scored)
     if chance is not None and chance > _SURE:
         return Finding(how=f"{len(texts)} answers were alike, but the model is sure of its words")

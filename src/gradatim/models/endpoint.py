@@ -280,9 +280,7 @@ class Endpoint:
                 if response.status != 200:
                     return await self._field_to_drop(response, fields)
                 await _read(response, collector)
-            if collector.more:
-                self.note("choices", "gave several answers to a request for one; the first is kept")
-            return collector.reply(time.monotonic() - start)
+            reply = collector.reply(time.monotonic() - start)
         except ModelFault as fault:
             raise self._clean(fault) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -291,6 +289,9 @@ class Endpoint:
                 return collector.reply(time.monotonic() - start)
             # `from None`: the repr of some of these holds the request's headers, and so the key.
             raise self._clean(self._transport_fault(error)) from None
+        if collector.more:
+            self.note("choices", "gave several answers to a request for one; the first is kept")
+        return reply
 
     async def _field_to_drop(self, response: aiohttp.ClientResponse, fields: frozenset[str]) -> str:
         """Return the field that an error answer blames. Raises the fault that it is otherwise."""

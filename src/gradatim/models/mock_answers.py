@@ -28,6 +28,7 @@ _BLANK_LINE = re.compile(r"\n\s*\n")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\])")
 _INDEXED_WORDS = 5
 _TAG, _TAG_ID = "<extra_0>", 151651
+_SHEPHERDS_TAG = " ки"
 _OPENERS = (
     "Let us work step by step.",
     "We go through it in steps.",
@@ -191,12 +192,12 @@ def halved(said: Said) -> Said:
 
 
 def step_scores(item: Any) -> list[list[float]]:
-    """Return one made-up [p0, p1] per step tag in an input: text with `<extra_0>`, or token ids with 151651.
+    """Return one made-up [p0, p1] per step tag in an input: text with `<extra_0>` or ` ки`, or token ids with 151651.
 
     A text's mean score is spread over [0, 1] by its hash; its steps lie around it. No tag gives no row, as in vLLM.
     """
     if isinstance(item, str):
-        steps = item.split(_TAG)[:-1]
+        steps = item.split(_TAG if _TAG in item else _SHEPHERDS_TAG)[:-1]
         keys = [step.encode("utf-8", "replace") for step in steps]
     else:
         keys = [str(at).encode() for at, token in enumerate(item) if token == _TAG_ID]

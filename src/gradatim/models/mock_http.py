@@ -17,6 +17,7 @@ import msgspec
 
 from gradatim.models.mock_answers import Said, halved, step_scores
 from gradatim.models.mock_choices import MOST_CHOICES, logprobs, stopped, together
+from gradatim.models.mock_labels import label
 from gradatim.models.mock_usage import UNBILLED, Used, used
 from gradatim.models.probe import AGENT
 
@@ -355,7 +356,6 @@ class Connection(asyncio.Protocol):
         next_part()
 
     def _said(self, asked: _Ask, choice: int) -> Said:
-        text = next((_text(turn.content) for turn in reversed(asked.messages) if turn.role == "user"), "")
         settings = self._state.settings
         seed: Any = asked.seed
         if "seed" in settings.ignores:
@@ -365,7 +365,7 @@ class Connection(asyncio.Protocol):
         greedy = asked.temperature == 0 or "temperature" in settings.ignores
         said = self._state.answers.say(
             model=self._model(asked),
-            text=text,
+            text=_question(asked),
             seed="" if greedy else f"{seed}/{asked.temperature}{f'/{choice}' if choice else ''}",
             max_tokens=None if "max_tokens" in settings.ignores else asked.limit,
             thinks=settings.reasoning != "none",
@@ -406,7 +406,11 @@ class Connection(asyncio.Protocol):
         choice: dict[str, Any] = {"index": index, "message": message, "finish_reason": self._reason(said)}
         if asked.logprobs and "logprobs" not in self._state.settings.ignores:
             most = asked.top_logprobs if isinstance(asked.top_logprobs, int) else 0
-            choice["logprobs"] = logprobs(content, min(most, 20))
+            if asked.limit == 1:
+                choice["logprobs"] = label(_question(asked), min(most, 20))
+                choice["message"] = {"role": "assistant", "content": choice["logprobs"]["content"][0]["token"]}
+            else:
+                choice["logprobs"] = logprobs(content, min(most, 20))
         return choice
 
     def _reason(self, said: Said) -> str | None:
@@ -458,6 +462,11 @@ class Connection(asyncio.Protocol):
 
 def _prompt_tokens(asked: _Ask) -> int:
     return sum(len(_text(turn.content)) // 4 + 4 for turn in asked.messages)
+
+
+def _question(asked: _Ask) -> str:
+    """Return the text of the user's last message."""
+    return next((_text(turn.content) for turn in reversed(asked.messages) if turn.role == "user"), "")
 
 
 def _text(content: Any) -> str:

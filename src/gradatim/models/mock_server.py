@@ -4,8 +4,8 @@ For trying the whole loop without a model, and for proving that a pipeline loses
 counts requests, and fails them on purpose, by a seed. **Its answers are invented, and so are the step scores that its
 `/pooling` gives**: a run against it shows that the machinery works and nothing about any model.
 
-    POST /v1/chat/completions   plain or streamed
-    POST /pooling               step scores in vLLM's shape, for text with `<extra_0>` tags
+    POST /v1/chat/completions   plain or streamed; a label with its log probabilities where one token is asked for
+    POST /pooling               step scores in vLLM's shape, for text or messages with step tags
     GET  /v1/models, /health, /stats
     /v1/files, /v1/batches      the batch API
     POST /reset                 sets the counts of /stats to nothing

@@ -54,6 +54,7 @@ _NO_CHAT = frozenset({"bad_json", "no_choice", "empty_body", "bad_http"})
 """Faults of something that is no chat server."""
 _LIMITED = re.compile(r"max_(completion_|new_)?tokens|min_tokens|budget", re.IGNORECASE)
 """An error about these may be one about the probe's few tokens, and not about the run's settings."""
+_PAGE = re.compile(r"<(!doctype|html)", re.IGNORECASE)
 _UNASKED = ("min_tokens", "stop", "logprobs", "top_logprobs")
 """Fields of `extra_body` that would change what is being tried."""
 
@@ -152,9 +153,12 @@ class _Probe:
         self._clock = _ahead(answer.date, before, time.time())
         if answer.status == 401:
             raise SetupError(endpoint.fault_of(answer).fault.message)
+        if answer.status != 200:
+            # A server that failed may close the connection just when the next request is sent on it.
+            await endpoint.close()
         try:
             return msgspec.json.decode(answer.body) if answer.status == 200 else None
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return None
 
     async def _first(self, names: tuple[str, ...]) -> tuple[Tried, Reply | None]:
@@ -234,7 +238,7 @@ class _Probe:
                 return Tried(limit=limit, said=fault.fault.message[:120])
         try:
             decoded = json.loads(answer.body.decode("utf-8", "replace"))
-        except ValueError:
+        except (ValueError, RecursionError):
             decoded = None
         one = tried(limit, answer.status, decoded, " ".join(error_text(answer.body).split())[:120])
         spent = one.usage if answer.status == 200 else Usage(prompt=0, completion=0)
@@ -273,7 +277,7 @@ class _Probe:
             raise SetupError(self._no_chat(fault)) from None
         if not isinstance(fault, Refused):
             return
-        if reason in {"http_404", "http_405"}:
+        if reason in {"http_404", "http_405", "http_501"} or _PAGE.search(said):
             raise SetupError(await self._nowhere(fault, names)) from None
         if reason == "context_overflow":
             raise SetupError(
@@ -289,6 +293,8 @@ class _Probe:
     async def _nowhere(self, fault: ModelFault, names: tuple[str, ...]) -> str:
         """Say what a 404 is: no such model, or no such place."""
         endpoint, said = self._endpoint, fault.fault.message.removeprefix(f"{self._endpoint.name}: ")
+        if page := _PAGE.search(said):
+            said = f"{said[: page.start()].strip()} a web page"
         if "model" in said.lower() and (names or endpoint.model in said):
             there = f" It lists {_some(names)}: set served_as to one of them." if names else ""
             return f"{endpoint.name}: the server at {endpoint.base_url} has no model {endpoint.model} ({said}).{there}"

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _PATH = "/v1/chat/completions"
 _TOPS = (20, 5)
 """How many of the likeliest tokens are asked for; the most that servers take, and the least that any was seen to."""
+_UNLABELLED = 20
+"""Answers without a label, and none with one before them, after which no more are asked for and paid."""
 _UPGRADE = "give the base_url of a chat server"
 
 Turn = dict[str, str]
@@ -61,7 +63,7 @@ class Used:
     """What a PRM has asked and been given since it was made, as the server counted it."""
 
     requests: int = 0
-    """Answered ones."""
+    """Those that were answered by a label."""
     prompt: int = 0
     completion: int = 0
     uncounted: int = 0
@@ -115,6 +117,7 @@ class ChatPRM:
         self._splitter = splitter
         self._top = 0
         self._limit = "max_tokens"
+        self._unlabelled = 0
         self.used = Used()
         self.aggregation = chat.aggregation
         self.name = model
@@ -200,11 +203,22 @@ class ChatPRM:
             answer.body, self._chat.labels, f"the PRM server {self._server.base}", last=self._chat.analysis > 0
         )
         if not isinstance(read, Read):
+            if read.reason == "no_label":
+                self._without_label(read)
             return read
         self._count(read)
         if self._context is not None and (read.prompt_tokens or 0) > self._context:
             return "too_long"
         return "analysis_cut" if read.score is None else read.score
+
+    def _without_label(self, fault: Fault) -> None:
+        """Count an answer without a label. Raises `SetupError` where there was never one with a label."""
+        self._unlabelled += 1
+        if self._unlabelled >= _UNLABELLED and not self.used.requests:
+            raise SetupError(
+                f"{self.name} answered {self._unlabelled} times, and never by a label ({fault.message}); correct the "
+                "labels or the prompt of the PRM, or give it tokens for an analysis first"
+            )
 
     def _count(self, read: Read) -> None:
         self.used.requests += 1

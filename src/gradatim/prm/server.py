@@ -173,15 +173,16 @@ class Server:
         )
 
     async def _check(self) -> None:
-        """Hold the server to its list of models. Raises `SetupError`."""
+        """Hold the server to its list of models, where it must have one. Raises `SetupError`."""
         answer = await self.request("GET", "/v1/models")
-        if isinstance(answer, Fault):
+        if isinstance(answer, Fault) and (self._listed or answer.reason in ("connection", "timeout")):
             raise SetupError(
                 f"the PRM server {self.base} cannot be used ({answer.reason}: {answer.message}); start it, or correct "
                 "base_url"
             )
-        if not self._listed:
-            if answer.status not in (404, 405):
+        if isinstance(answer, Fault) or not self._listed:
+            # `transformers serve` answers 500 where it has no cache of the hub to list.
+            if isinstance(answer, Answer) and answer.status not in (404, 405):
                 self.refuse_status(answer, "/v1/models")
             return
         names = model_names(answer.body) if answer.status == 200 else None

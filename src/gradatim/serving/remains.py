@@ -1,21 +1,20 @@
 """What is left of a server whose supervisor was killed: found by the record that the supervisor kept of it, and ended.
 
-Engines write over their environment when they give their processes a name, so that a mark in it is gone. But whoever
-was started by the server and did not ask for another session is in the server's own, which no later process can have
-while one of them lives.
+Engines write over their environment when they give their processes a name, so that a mark in it is gone. What they
+keep is the pipe to the log, as their standard output: whoever holds it belongs to the server, whatever its session.
+Linux only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from gradatim.serving.supervisor import Seen, below, kill, marked, processes
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from gradatim.serving.supervisor import LINUX, MARK, Seen, below, boot, kill, processes
 
 _KILLING_SECONDS = 10.0
 
@@ -42,15 +41,24 @@ def sweep(log: Path) -> None:
 def _left(life: dict[str, Any]) -> set[int]:
     """Return the processes of a life that nobody watches any more."""
     known = processes()
-    if not life or _watched(life, known):
+    if not LINUX or not life or life["boot"] != boot() or _watched(life, known):
         return set()
-    main = known.get(life["main"])
-    found = marked(life["mark"]) & set(known) if life["mark"] else set()
-    if main is None or main.started == life["main_started"]:
-        found |= {pid for pid, one in known.items() if one.group == str(life["main"])}
+    found = {pid for pid in known if pid != os.getpid() and _belongs(pid, life)}
     for pid in list(found):
         found |= below(pid, known)
     return found
+
+
+def _belongs(pid: int, life: dict[str, Any]) -> bool:
+    """Whether a process prints into the pipe of that life, or carries its mark."""
+    place = Path("/proc", str(pid))
+    for number in ("1", "2"):
+        with contextlib.suppress(OSError):
+            if str((place / "fd" / number).readlink()) == f"pipe:[{life['pipe']}]":
+                return True
+    with contextlib.suppress(OSError):
+        return f"{MARK}={life['mark']}".encode() in (place / "environ").read_bytes().split(b"\0")
+    return False
 
 
 def _watched(life: dict[str, Any], known: dict[int, Seen]) -> bool:

@@ -69,8 +69,6 @@ class Seen(NamedTuple):
     """A process as the process table shows it."""
 
     parent: int
-    group: str
-    """Its session on Linux, its process group elsewhere: by the number of the process that began it."""
     started: str
     """When; tells it from a later process of the same number."""
 
@@ -82,18 +80,18 @@ def processes() -> dict[int, Seen]:
         for entry in os.scandir("/proc"):
             if entry.name.isdigit():
                 with contextlib.suppress(OSError):
-                    # After the name, which is in brackets and may hold anything: state, parent, group, session, ...
+                    # After the name, which is in brackets and may hold anything: state, parent, ..., start time.
                     words = Path(entry.path, "stat").read_bytes().rpartition(b")")[2].decode().split()
                     if words[0] != "Z":
-                        found[int(entry.name)] = Seen(int(words[1]), words[3], words[19])
+                        found[int(entry.name)] = Seen(int(words[1]), words[19])
         return found
-    columns = "pid=,ppid=,pgid=,stat=,lstart="
+    columns = "pid=,ppid=,stat=,lstart="
     with subprocess.Popen(["ps", "-A", "-o", columns], stdout=subprocess.PIPE, text=True) as listed:  # noqa: S603, S607 - the system's
         assert listed.stdout is not None
         for line in listed.stdout:
-            pid, parent, group, state, started = line.split(None, 4)
+            pid, parent, state, started = line.split(None, 3)
             if not state.startswith("Z"):
-                found[int(pid)] = Seen(int(parent), group, started.strip())
+                found[int(pid)] = Seen(int(parent), started.strip())
     found.pop(listed.pid, None)
     return found
 
@@ -113,16 +111,9 @@ def below(root: int, known: dict[int, Seen]) -> set[int]:
     return found
 
 
-def marked(mark: str) -> set[int]:
-    """Return the processes whose environment carries this mark (Linux; elsewhere none can be found)."""
-    wanted = f"{MARK}={mark}".encode()
-    found = set()
-    for entry in os.scandir("/proc") if LINUX else ():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if wanted in Path(entry.path, "environ").read_bytes().split(b"\0"):
-                    found.add(int(entry.name))
-    return found - {os.getpid()}
+def boot() -> str:
+    """Return what names this boot of the machine; numbers of processes and pipes begin anew with each. Linux only."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip() if LINUX else ""
 
 
 def kill(pids: set[int], number: signal.Signals = signal.SIGKILL) -> None:
@@ -207,14 +198,18 @@ class Supervisor:
             os.close(writing)
         self._main = child.pid
         child.returncode = 0  # it is reaped below, with all others
-        known = processes()
-        record = {"mark": os.environ.get(MARK, ""), "main": self._main}
-        for name, pid in (("guard", os.getpid()), ("main", self._main)):
-            record[f"{name}_started"] = known[pid].started if pid in known else ""
+        me = processes().get(os.getpid())
+        record = {
+            "guard": os.getpid(),
+            "guard_started": me.started if me else "",
+            "boot": boot(),
+            "pipe": os.fstat(self._output).st_ino,
+            "mark": os.environ.get(MARK, ""),
+        }
         with contextlib.suppress(OSError):
             # Under its name it is complete: another run may be looking for what is left.
             new = self._record.with_suffix(".new")
-            new.write_text(json.dumps(record | {"guard": os.getpid()}), encoding="ascii")
+            new.write_text(json.dumps(record), encoding="ascii")
             new.replace(self._record)
 
     def _turn(self, seconds: float) -> None:

@@ -80,6 +80,7 @@ def grade(
     prm: PRM | None = None,
     text: Literal["answer", "thinking"] = "answer",
     aggregation: Aggregation | None = None,
+    ask: bool = True,
     model: str | None = None,
     setting: str | None = None,
     progress: Progress = silent,
@@ -88,7 +89,8 @@ def grade(
 
     `text` is what the PRM reads of an attempt: the answer; or the reasoning, where there is one, else the answer. The
     scores of the two are kept apart, as those of two PRMs are. `aggregation` is how its step scores become the
-    attempt's one; None is the PRM's own way, or the mean where there is no PRM. It asks no PRM for what is scored.
+    attempt's one; None is the PRM's own way, or the mean where there is no PRM. It asks no PRM for what is scored. With
+    `ask=False` the PRM is asked nothing, and only says whose scores are meant.
 
     Raises `UsageError` where nothing was attempted or verified, the rule `paper` has neither a PRM nor scores, or the
     share of tests that programs pass is not known.
@@ -105,21 +107,33 @@ def grade(
         raise UsageError("No attempt has a verdict yet. Run first: gradatim verify")
     reader = None if prm is None else Reader(prm=prm, text=text)
     how = aggregation or ("mean" if prm is None else prm.aggregation)
-    return [_grade_setting(library, setting, settings, (reader, how), progress) for setting in chosen]
+    reading = _Reading(reader=reader, how=how, ask=ask)
+    return [_grade_setting(library, setting, settings, reading, progress) for setting in chosen]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """What there is to score with."""
+
+    reader: Reader | None
+    how: Aggregation
+    """How a PRM's step scores become an attempt's one."""
+    ask: bool
+    """Whether the PRM may be asked, or only says whose scores are meant."""
 
 
 def _grade_setting(
     library: Library,
     setting: Setting,
     settings: GradeSettings,
-    reading: tuple[Reader | None, Aggregation],
+    reading: _Reading,
     progress: Progress,
 ) -> GradeResult:
-    reader, how = reading
-    basis = _basis(library, setting, settings, how)
+    reader = reading.reader
+    basis = _basis(library, setting, settings, reading.how)
     done = Scored()
-    if reader is None or not basis.prm_wanted:
-        prm_pk = _known_prm(library, setting)
+    if reader is None or not basis.prm_wanted or not reading.ask:
+        prm_pk = _known_prm(library, setting, reader)
     else:
         prm_pk = reader.key(library)
         which = {"first": settings.rule == "paper", "code": not basis.by_tests}
@@ -213,14 +227,15 @@ def _line(row: Row) -> LevelLine:
     )
 
 
-def _known_prm(library: Library, setting: Setting) -> int | None:
-    """Return the PRM that scored most of the setting's attempts, where none is at hand now."""
+def _known_prm(library: Library, setting: Setting, reader: Reader | None) -> int | None:
+    """Return the PRM that is meant, where it has scored any of the attempts, else the one that scored most of them."""
     sql = (
         "SELECT x.prm FROM score x JOIN attempt a ON a.pk = x.attempt WHERE a.setting = ? "
-        "GROUP BY x.prm ORDER BY count(*) DESC, x.prm DESC LIMIT 1"
+        "GROUP BY x.prm ORDER BY count(*) DESC, x.prm DESC"
     )
-    found = library.value(sql, (setting.pk,))
-    return None if found is None else int(found)
+    there = [int(row[0]) for row in library.all(sql, (setting.pk,))]
+    meant = None if reader is None else verdicts.find_prm(library, reader.prm.name, reader.version)
+    return meant if meant in there else next(iter(there), None)
 
 
 def _check_scored(library: Library, setting: Setting, basis: _Basis) -> None:

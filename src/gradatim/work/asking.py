@@ -27,6 +27,7 @@ from gradatim.work import books, probing
 from gradatim.work.batching import BatchEngine
 from gradatim.work.books import Books, Item, Paid
 from gradatim.work.requests import question_and_sample
+from gradatim.work.served import kept
 from gradatim.work.shelving import Account, Shelf
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Asking:
             self.engine: Engine | BatchEngine = self._batches(self._model, guarded, journal, settings, budget)
         else:
             self.engine = self._engine(guarded, journal, settings, budget)
-        with Ticker(lambda: progress(self._stage, self._told(watch(self.engine.stats)))):
+        with Ticker(lambda: progress(self._stage, self._told(watch(self.engine.stats)))), kept(self._model):
             try:
                 if (first := guarded.peek()) is not None:
                     self._probe(first, settings, budget)

@@ -57,20 +57,20 @@ Item: TypeAlias = NewAttempt | NewFault | Opened | Closed | Paid
 
 
 def write(connection: sqlite3.Connection, batch: Sequence[Item]) -> None:
-    """Put what the engine gave and what it cost into the open transaction, in the order in which it happened."""
-    for item in batch:
-        if isinstance(item, Opened):
-            ledger.reserve(connection, item.entry)
-        elif isinstance(item, Paid):
-            attempts.write(
-                connection, (item.item,), payment=ledger.pay(connection, item.entry, ledger.ANSWER, item.spent)
-            )
-        elif not isinstance(item, Closed):
-            attempts.write(connection, (item,))
-        elif item.spent is None:
-            ledger.release(connection, item.entry)
-        else:
-            ledger.pay(connection, item.entry, ledger.FAILED, item.spent)
+    """Put what the engine gave and what it cost into the open transaction."""
+    # What is opened and closed in one batch is opened first, and no entry is opened twice: so the order holds.
+    if opened := [item.entry for item in batch if isinstance(item, Opened)]:
+        ledger.reserve(connection, *opened)
+    closed = [item for item in batch if isinstance(item, Closed)]
+    if released := [item.entry for item in closed if item.spent is None]:
+        ledger.release(connection, *released)
+    if failed := [(item.entry, ledger.FAILED, item.spent) for item in closed if item.spent is not None]:
+        ledger.pay_all(connection, failed)
+    paid = [item for item in batch if isinstance(item, Paid)]
+    keys = ledger.pay_all(connection, [(item.entry, ledger.ANSWER, item.spent) for item in paid]) if paid else []
+    for item, payment in zip(paid, keys, strict=True):
+        attempts.write(connection, (item.item,), payment=payment)
+    attempts.write(connection, [item for item in batch if isinstance(item, NewAttempt | NewFault)])
 
 
 def committed(batch: Sequence[Item]) -> list[NewAttempt | NewFault]:

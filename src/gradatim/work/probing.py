@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gradatim.errors import SetupError
 from gradatim.library import ledger
 from gradatim.models.endpoint import Endpoint
 from gradatim.models.loops import run_async
 from gradatim.models.needs import Needs, notes
 from gradatim.models.probe import Tally, probe, worst_case
 from gradatim.types import Usage
+from gradatim.work.served import ServedModel
 
 if TYPE_CHECKING:
     from gradatim.library.store import Library
@@ -37,12 +39,21 @@ def ensure(model: Model, needs: Needs, *, at_once: int, budget: Budget | None, p
     The worst case is reserved from the budget; where it does not fit, nothing is asked. Raises `SetupError` or
     `UsageError` where the run cannot succeed.
     """
-    if not isinstance(model, Endpoint) or not model.probe:
+    if not isinstance(model, Endpoint | ServedModel) or not model.probe:
         return
-    if needs.sampling not in model.known and not _asked(model, needs.sampling, at_once, budget, purse):
-        return
-    for topic, text in notes(needs, model.known[needs.sampling]):
-        model.note(topic, text)
+    while True:
+        endpoint, sampling = (model, needs.sampling) if isinstance(model, Endpoint) else model.ready(needs.sampling)
+        try:
+            if sampling not in endpoint.known and not _asked(endpoint, sampling, at_once, budget, purse):
+                return
+        except SetupError:
+            if isinstance(model, Endpoint) or not model.lost():
+                raise
+            # A server of our own that died meanwhile: the next one is asked.
+        else:
+            break
+    for topic, text in notes(needs, endpoint.known[sampling]):
+        endpoint.note(topic, text)
 
 
 def _asked(endpoint: Endpoint, sampling: Sampling, at_once: int, budget: Budget | None, purse: Purse | None) -> bool:

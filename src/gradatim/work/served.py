@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gradatim.errors import SetupError
 from gradatim.models.faults import Overloaded, Retry
-from gradatim.types import Fault
+from gradatim.types import Fault, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gradatim.models.endpoint import Endpoint
     from gradatim.prm import PRM, Solution
     from gradatim.serving.server import Place, Server
-    from gradatim.types import Reply, Request, StepScores
+    from gradatim.types import Reply, Sampling, StepScores
 
 NOWHERE = "http://127.0.0.1:9"
 """Where a server is before it is started. Nothing is sent there."""
@@ -80,6 +80,25 @@ class ServedModel:
             if not self._held:
                 self._end()
 
+    @property
+    def probe(self) -> bool:
+        """Whether the server is to be asked what it can do."""
+        return self._endpoint.probe
+
+    def ready(self, sampling: Sampling) -> tuple[Endpoint, Sampling]:
+        """Start the server unless it is there; return its endpoint, and the settings as the engine wants them.
+
+        Blocks, and belongs into `held`. Raises `SetupError` as `ask` does.
+        """
+        self._move(self._server.up())
+        if self._suited is None:
+            return self._endpoint, sampling
+        return self._endpoint, self._suited(Request(key=0, messages=(), sampling=sampling, seed=0)).sampling
+
+    def lost(self) -> bool:
+        """Whether the server that `ready` found has died since; a later `ready` starts it again."""
+        return self._place is None or self._server.gone(self._place)
+
     async def ask(self, request: Request) -> Reply:
         """Try once to get an answer, from a server that is there for as long as that takes.
 
@@ -121,9 +140,12 @@ class ServedModel:
                 self._waiting = asyncio.create_task(asyncio.to_thread(self._server.up))
             place = await asyncio.shield(self._waiting)
         if place != self._place:
-            self._place, self._endpoint.base_url = place, f"{place.url}/v1"
+            self._move(place)
             await self._endpoint.close()
         return place
+
+    def _move(self, place: Place) -> None:
+        self._place, self._endpoint.base_url = place, f"{place.url}/v1"
 
 
 class ServedPRM:
