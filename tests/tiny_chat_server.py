@@ -99,6 +99,11 @@ class TinyChatServer:
             request.transport.abort()
         if act in ("", "half"):
             return web.Response(body=b'{"choices": [{"logprobs"' if act else b"", content_type="application/json")
+        return self._asked(act, body)
+
+    def _asked(self, act, body):
+        from aiohttp import web
+
         if "max_tokens" in body and not self.takes_max_tokens:
             return refusal(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
         if body["top_logprobs"] > self.most_top:
