@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gradatim.config import EvaluateSettings
 from gradatim.errors import GradatimError
+from gradatim.models.batch_api import BatchEndpoint
 from gradatim.models.budget import prompt_bound
 from gradatim.models.capabilities import NAMES, Found
 from gradatim.models.endpoint import Endpoint
@@ -90,6 +91,8 @@ async def _model(config: Config, name: str, model: ModelSettings) -> list[Checke
         return [Checked(what=what, found="works", note=f"{model.base_url}: a part of Gradatim")]
     try:
         opened = open_model(model)
+        if isinstance(opened, BatchEndpoint):
+            opened = opened.endpoint
         if not isinstance(opened, Endpoint):
             return [Checked(what=what, found="there", note=f"{model.model} in {model.path}; loaded when needed")]
         asked = _asked(config, name)
