@@ -213,7 +213,13 @@ def test_every_view_and_column_stands_in_the_formats_page():
     """formats.md lists each view of the library with its columns, in order."""
     page = (DOCS / "formats.md").read_text(encoding="utf-8")
     connection = sqlite3.connect(":memory:")
-    for name, arguments in (("unpack", 1), ("thinking_of", 2), ("answer_of", 2)):
+    for name, arguments in (
+        ("unpack", 1),
+        ("thinking_of", 2),
+        ("answer_of", 2),
+        ("whole_content", 5),
+        ("whole_reasoning", 5),
+    ):
         connection.create_function(name, arguments, lambda *_: "")
     for script in schema.MIGRATIONS:
         connection.executescript(script)

@@ -117,10 +117,11 @@ def _complete(ran: list[Ran]) -> None:
                 f"The checker could not look at all references of {result.set} ({_counts(result.faults)}). Run the "
                 "same command again, or draw without them: --allow-missing"
             )
-        if isinstance(result, attempt_stage.AttemptResult) and result.left:
+        if isinstance(result, attempt_stage.AttemptResult) and (result.left or result.left_further):
             why = result.stopped or (f"faults: {_counts(result.faults)}" if result.faults else "a limit is set")
+            what = f"{result.left} attempts" if result.left else f"{result.left_further} further answers"
             raise (LimitError if result.stopped and not result.under_way else GradatimError)(
-                f"{result.left} attempts of {result.model} are missing ({why}). "
+                f"{what} of {result.model} are missing ({why}). "
                 "Run the same command to ask for them, or draw without them: --allow-missing"
             )
         if isinstance(result, verify_stage.VerifyResult) and result.faults:

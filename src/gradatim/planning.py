@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from gradatim.library import attempts, draws, questions
+from gradatim.library import attempts, draws, furthers, questions
 from gradatim.library.store import Library
 from gradatim.method.estimates import LEAST, Interval, Yield, total_of, total_to_reach
 from gradatim.types import Role, content_id
@@ -108,15 +108,27 @@ def _attempt(library: Library, config: Config) -> Planned:
     wanted = questions.count_active(library, sets) * config.attempt.samples
     setting = _setting(library, Role.BASE, chosen.model, attempts.sampling_text(config.attempt.sampling()))
     done = 0 if setting is None else attempts.count_done(library, setting, sets, config.attempt.samples)
+    cut = furthers.count(library, setting, sets, config.attempt.samples)
+    further = 0 if config.attempt.truncated == "keep" else cut.waiting
     planned = Planned(
         stage="attempt",
         done=done,
         to_do=wanted - done,
         unit="attempts",
-        at_most=(wanted - done) * config.attempt.max_tokens,
+        at_most=(wanted - done) * config.attempt.max_tokens + further * (config.attempt.truncated_max_tokens or 0),
+        note=_cut_off(cut, config.attempt.truncated),
     )
     pilot = _pilot(library, Role.BASE, chosen.model, price_of(chosen))
     return _costed(planned, pilot, wanted - done, lambda values: total_of(values, wanted - done))
+
+
+def _cut_off(cut: furthers.CutOff, what: str) -> str:
+    """Say how many answers are cut off, and what is to become of them; the estimate does not hold what that costs."""
+    if not cut.still:
+        return ""
+    words = {"keep": "kept", "continue": "to be continued", "retry": "to be retried"}[what]
+    further = f", {cut.waiting} {words}" if cut.waiting else ""
+    return f"{cut.still} answers are cut off{further}"
 
 
 def _setting(library: Library, role: Role, model: str, sampling: str) -> attempts.Setting | None:
@@ -156,7 +168,7 @@ def _costed(
     if not pilot.tokens:
         some = "; attempt --limit 50 gives some" if planned.stage == "attempt" else ""
         none = f"no estimate before the first answers{some}" if requests else ""
-        return replace(planned, note=none or planned.note)
+        return replace(planned, note="; ".join(filter(None, (none, planned.note))))
     costs = pilot.costs
     planned = replace(
         planned,
@@ -176,6 +188,8 @@ def _costed(
 def _verify(library: Library) -> Planned:
     total = int(library.value("SELECT count(*) FROM attempt"))
     judged = int(library.value("SELECT count(*) FROM (SELECT attempt FROM verdict GROUP BY attempt)"))
+    unread = "NOT EXISTS (SELECT 1 FROM fresh v WHERE v.attempt = f.attempt)"
+    judged -= int(library.value(f"SELECT count(*) FROM further f WHERE f.stale > 0 AND {unread}"))
     return Planned(
         stage="verify", done=judged, to_do=total - judged, unit="verdicts", note="a newer checker judges all again"
     )

@@ -42,3 +42,21 @@ def split_reasoning(content: str, reasoning: str) -> tuple[str, str]:
         return reasoning, content
     (thinking if inside else answer).append(content[position:].strip())
     return "\n\n".join(filter(None, thinking)), "\n\n".join(filter(None, answer))
+
+
+def unfinished(text: str) -> str:
+    """Return a text that was cut off without the half of a character at its end, which decodes to U+FFFD."""
+    return text.rstrip("\ufffd")
+
+
+def joined(first: tuple[str, str], further: tuple[str, str]) -> tuple[str, str]:
+    """Return content and reasoning of an answer, (content, reasoning), that was cut off and then continued.
+
+    What follows content is content: a server whose parser of reasoning sees the second half alone may take an answer
+    for thinking. Where thinking stands in the content, in tags, `split_reasoning` tells it apart afterwards.
+    """
+    content, reasoning = first
+    more, thought = further
+    if content.strip():
+        return unfinished(content) + thought + more, reasoning
+    return content + more, unfinished(reasoning) + thought

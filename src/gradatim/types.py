@@ -136,6 +136,17 @@ class Request:
     sampling: Sampling
     seed: int
     """The seed to send, 0 <= seed < 2**31."""
+    further: bool = False
+    """Whether this is the second request for a sample, whose first answer was cut off."""
+    begun: Reply | None = None
+    """The first answer, where it is to be continued; None asks anew."""
+
+    @property
+    def sent(self) -> tuple[Message, ...]:
+        """All that the model is to read: the chat, and what it has written of its answer so far."""
+        if self.begun is None:
+            return self.messages
+        return (*self.messages, Message(role="assistant", content=self.begun.reasoning + self.begun.content))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +159,10 @@ class Usage:
     reasoning: int | None = None
     cached: int | None = None
     """How many of the prompt's tokens came from the server's cache."""
+
+
+CUT_OFF = ("length", "max_tokens")
+"""Finish reasons of answers that a limit ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +194,13 @@ class Reply:
     """Seconds from sending to the last byte, of the try that succeeded."""
     server_model: str = ""
     """The model name in the answer, which need not be the one asked for."""
+    ids: tuple[int, ...] = ()
+    """The tokens of an answer that was cut off, where the model runs in this process and can go on from them."""
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether a limit ended the answer, not the model."""
+        return self.finish_reason in CUT_OFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

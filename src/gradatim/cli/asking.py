@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gradatim.config import Config
+    from gradatim.library.furthers import CutOff
     from gradatim.library.store import Library
     from gradatim.stages.attempt import AttemptResult
     from gradatim.stages.record import RecordResult
@@ -36,12 +37,28 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+_TRUNCATED = ("truncated", "truncated_max_tokens")
+
+
+def truncated_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what is to become of answers that are cut off."""
+    command = click.option(
+        "--truncated-max-tokens", type=int, metavar="N", help="The larger limit for an answer that was cut off."
+    )(command)
+    return click.option(
+        "--truncated",
+        type=click.Choice(["keep", "continue", "retry"]),
+        help="What becomes of an answer that was cut off.  [default: keep]",
+    )(command)
+
+
 @click.command(short_help="Have the base model answer what is missing.")
 @click.option("--set", "sets", multiple=True, metavar="NAME", help="Only these sets; all by default.")
 @click.option("--samples", type=int, metavar="N", help="Attempts per question.  [default: 1]")
 @click.option("--limit", type=int, metavar="N", help="Ask at most N questions in this run.")
 @click.option("--temperature", type=float, metavar="T", help="[default: the server's]")
 @click.option("--max-tokens", type=int, metavar="N", help="Of one answer, reasoning included.  [default: 4096]")
+@truncated_options
 @click.option("--seed", type=int, metavar="N", help="Of the run; each request gets its own from it.  [default: 0]")
 @click.option(
     "--model",
@@ -133,7 +150,7 @@ def with_model(config: Config, table: str, options: dict[str, Any]) -> Config:
         sets=list(options.get("sets") or ()) or None,
         presets=list(options.get("presets") or ()) or None,
         allow_overlap=options.get("allow_overlap") or None,
-        **{name: options.get(name) for name in names if options.get(name) is not None},
+        **{name: options.get(name) for name in (*names, *_TRUNCATED) if options.get(name) is not None},
     )
     budget = updated(
         stage.budget,
@@ -191,8 +208,18 @@ def attempted(result: AttemptResult) -> str:
     have = result.before + result.answered
     return (
         f"attempt {result.model}: {result.answered:,} answers in {result.seconds:.1f} s "
-        f"({tokens:,} tokens{cost}); {have:,} of {result.wanted:,} are there"
+        f"({tokens:,} tokens{cost}); {have:,} of {result.wanted:,} are there{cut_off(result.cut_off)}"
     )
+
+
+def cut_off(found: CutOff) -> str:
+    """Say how many answers were cut off, and what has become of them; nothing where none was."""
+    if not found.first:
+        return ""
+    parts = ((found.continued, "continued"), (found.retried, "retried"), (found.anew, "begun anew by the server"))
+    became = [f"{count:,} {what}" for count, what in parts if count]
+    words = f"\n  {found.first:,} were cut off at max_tokens"
+    return f"{words}: {', '.join(became)}; {found.still:,} are cut off still" if became else words
 
 
 @click.command(short_help="Have the teacher write chains for a draw.")
@@ -210,6 +237,7 @@ def attempted(result: AttemptResult) -> str:
 @click.option("--keep", type=click.Choice(["correct", "any"]), help="What counts as a chain.  [default: correct]")
 @click.option("--temperature", type=float, metavar="T", help="[default: the server's]")
 @click.option("--max-tokens", type=int, metavar="N", help="Of one answer, reasoning included.  [default: 16384]")
+@truncated_options
 @budget_options
 @NO_WAIT
 @click.option("--json", "shape", flag_value="json", help="The result as JSON.")
@@ -242,7 +270,7 @@ def taught(result: TeachResult) -> list[str]:
             f"attempts at {line.questions:,} questions, "
             f"{yield_} correct; {line.completion_tokens:,} tokens{cost}"
         )
-    return words
+    return [*words, *cut_off(result.cut_off).splitlines()[1:]]
 
 
 @click.command(short_help="A local server to try the loop against.")
@@ -259,6 +287,13 @@ def taught(result: TeachResult) -> list[str]:
     default="none",
     show_default=True,
     help="Where the reasoning stands.",
+)
+@click.option(
+    "--continues",
+    type=click.Choice(["honest", "echo", "ignore"]),
+    default="honest",
+    show_default=True,
+    help="When asked to go on with an answer: go on, repeat it first, or begin anew.",
 )
 @click.option(
     "--fault",
@@ -311,6 +346,7 @@ def mock_server(**options: Any) -> None:
         accuracies=tuple((name, share(value, "--model")) for name, equals, value in named if equals),
         answers=options["answers"],
         reasoning=options["reasoning"],
+        continues=options["continues"],
         latency=options["latency"],
         usage=options["usage"],
         ignores=options["ignores"],

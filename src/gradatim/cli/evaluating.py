@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradatim.cli.asking import NO_WAIT, budget_options, check_recorded, recorded_words, with_model
+from gradatim.cli.asking import (
+    NO_WAIT,
+    budget_options,
+    check_recorded,
+    cut_off,
+    recorded_words,
+    truncated_options,
+    with_model,
+)
 from gradatim.cli.context import Start, pairs, pass_start
 from gradatim.cli.output import counts, note, print_result
 from gradatim.cli.reading import ingested
@@ -49,6 +57,7 @@ _NAMES = ("aime24", "aime25", "math500", "gpqa-diamond", "humaneval", "mbpp")
 @click.option("--temperature", type=float, metavar="T", help="[default: 0.6]")
 @click.option("--top-p", type=float, metavar="P", help="[default: 0.95]")
 @click.option("--max-tokens", type=int, metavar="N", help="Of one answer, reasoning included.  [default: 16384]")
+@truncated_options
 @click.option("--seed", type=int, metavar="N", help="Of the run; each request gets its own from it.  [default: 0]")
 @click.option(
     "--allow-overlap", is_flag=True, help="Evaluate on a pool, or on questions that were drawn, all the same."
@@ -146,6 +155,8 @@ def evaluated(result: EvaluateResult) -> list[str]:
     if result.undecided:
         share = (result.overall.answers - result.overall.decided) / result.overall.answers
         words.append(f"  undecided: {counts(result.undecided)} ({share:.1%} of the answers)")
+    if result.cut_off.waiting < result.cut_off.first:
+        words += cut_off(result.cut_off).splitlines()[1:]
     if result.left:
         words.append(f"  missing: {result.left:,} answers; the figures are of those that are there")
     if result.mean_tokens is not None:

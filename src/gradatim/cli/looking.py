@@ -41,9 +41,9 @@ def summary(library: Library) -> list[tuple[str, str, int, str]]:
         ),
         *library.all(
             "SELECT 'attempts', s.role || ' ' || s.model, count(*), "
-            "coalesce(sum(a.completion_tokens), 0) || ' tokens written' || "
+            "coalesce(sum(a.written_tokens), 0) || ' tokens written' || "
             "CASE WHEN sum(a.cost) IS NULL THEN '' ELSE printf(', cost %.4f', sum(a.cost)) END "
-            "FROM attempt a JOIN setting s ON s.pk = a.setting GROUP BY s.pk"
+            "FROM answer a JOIN setting s ON s.pk = a.setting GROUP BY s.pk"
         ),
         *_verdicts(library),
         *library.all(
@@ -71,7 +71,7 @@ def _verdicts(library: Library) -> list[tuple[str, str, int, str]]:
     # for each of the counts.
     counts = ", ".join(f"count(*) FILTER (WHERE outcome = '{outcome}')" for outcome in sorted(Outcome))
     sql = (
-        f"SELECT {counts} FROM (SELECT (SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk "
+        f"SELECT {counts} FROM (SELECT (SELECT v.outcome FROM fresh v WHERE v.attempt = a.pk "
         "ORDER BY v.checker DESC LIMIT 1) AS outcome FROM attempt a WHERE a.setting = ? LIMIT -1)"
     )
     return [
@@ -183,20 +183,22 @@ def _everything(library: Library, id_: str) -> list[tuple[str, object]]:
 
 _ATTEMPTS = (
     "SELECT a.pk, q.id || '-' || s.id || '-' || a.sample, s.role || ' ' || s.model, "
-    "thinking_of(t.content, t.reasoning), "
-    "answer_of(t.content, t.reasoning), a.finish_reason, a.completion_tokens FROM question q CROSS JOIN setting s "
-    "CROSS JOIN attempt a ON a.setting = s.pk AND a.question = q.pk JOIN attempt_text t ON t.attempt = a.pk "
+    "thinking_of(t.content, t.reasoning), answer_of(t.content, t.reasoning), a.finish_reason, a.completion_tokens, "
+    "CASE a.further WHEN 'anew' THEN ', begun anew, not continued' ELSE coalesce(', ' || a.further, '') END "
+    "FROM question q CROSS JOIN setting s "
+    "CROSS JOIN answer a ON a.setting = s.pk AND a.question = q.pk JOIN answer_text t ON t.attempt = a.pk "
     "WHERE q.pk = ? ORDER BY a.setting, a.sample"
 )
 
 
 def _attempt(library: Library, attempt: tuple[object, ...]) -> list[tuple[str, object]]:
     """Return an attempt's texts, verdicts, scores and what became of it as a chain."""
-    pk, id_, who, thinking, answer, finish, tokens = attempt
+    pk, id_, who, thinking, answer, finish, tokens, became = attempt
+    counted = "unknown" if tokens is None else tokens
     rows: list[tuple[str, object]] = [
         (
             "attempt",
-            f"{id_} by {who}, finish {finish or 'unknown'}, {tokens if tokens is not None else 'unknown'} tokens",
+            f"{id_} by {who}, finish {finish or 'unknown'}, {counted} tokens{became}",
         )
     ]
     if thinking:
@@ -222,7 +224,9 @@ def _attempt(library: Library, attempt: tuple[object, ...]) -> list[tuple[str, o
 
 _VERDICTS = (
     "SELECT v.outcome, v.reason, unpack(coalesce(x.answer, v.answer)), v.found_by, c.name || ' ' || c.version || "
-    "CASE c.round WHEN 0 THEN '' ELSE ', round ' || c.round END, v.passed, v.total, unpack(x.detail) "
+    "CASE c.round WHEN 0 THEN '' ELSE ', round ' || c.round END || iif(v.checker <= coalesce((SELECT f.stale "
+    "FROM further f WHERE f.attempt = v.attempt), 0), ', of the first answer', ''), v.passed, v.total, "
+    "unpack(x.detail) "
     "FROM verdict v JOIN checker c ON c.pk = v.checker LEFT JOIN verdict_text x ON x.attempt = v.attempt "
     "AND x.checker = v.checker WHERE v.attempt = ? ORDER BY c.pk"
 )
@@ -283,7 +287,8 @@ def _number(value: float | None) -> str:
 def query(start: Start, /, sql: str, shape: str | None) -> None:
     """Run a SELECT against the library.
 
-    Views: questions, attempts, verdicts, scores, grades, draws, chains, faults, drops, ledger.
+    Views: questions, attempts, verdicts, scores, grades, draws, chains, faults, drops, ledger,
+    batches, batch_items.
     """
     from gradatim.library.store import select
 

@@ -22,7 +22,7 @@ from gradatim.library.draws import Draw
 from gradatim.library.text import unpack
 from gradatim.method.arms import Ask, choose
 from gradatim.stages.curate import curate
-from gradatim.types import Role
+from gradatim.types import CUT_OFF, Role
 from gradatim.work.keeping import drop_reason
 
 if TYPE_CHECKING:
@@ -155,18 +155,20 @@ def _state(library: Library, config: Config, drawn: Sequence[Draw]) -> dict[int,
     }
     tried: Counter[int] = Counter()
     sql = (
-        "SELECT a.question, a.setting, a.finish_reason, a.completion_tokens, t.content, t.reasoning, "
-        "(SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1) "
-        "FROM setting s JOIN attempt a ON a.setting = s.pk JOIN attempt_text t ON t.attempt = a.pk WHERE s.role = ?"
+        "SELECT a.question, a.setting, a.finish_reason, a.completion_tokens, t.content, t.reasoning, a.further, "
+        "(SELECT v.outcome FROM fresh v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1) "
+        "FROM setting s JOIN answer a ON a.setting = s.pk JOIN answer_text t ON t.attempt = a.pk WHERE s.role = ?"
     )
-    for question, by, finish, tokens, content, reasoning, outcome in library.rows(sql, (Role.TEACHER,)):
+    for question, by, finish, tokens, content, reasoning, further, outcome in library.rows(sql, (Role.TEACHER,)):
         if question not in state or state[question]:
             continue
         if not drop_reason(outcome, unpack(content), unpack(reasoning), tokens, keep):
             state[question] = True
         elif by == setting.pk:
             tried[question] += 1
-            if tried[question] >= config.teach.tries or finish in ("length", "max_tokens"):
+            if finish in CUT_OFF and further is None and config.teach.truncated != "keep":
+                continue
+            if tried[question] >= config.teach.tries or finish in CUT_OFF:
                 state[question] = False
     return state
 

@@ -113,7 +113,7 @@ def _lengths(library: Library, grading: GradingRow) -> dict[int, float]:
     """Mean length of the attempts that were graded: tokens as counted, or a quarter of the characters."""
     sql = (
         "SELECT a.question, avg(coalesce(a.completion_tokens, (length(unpack(t.content)) + "
-        "length(unpack(t.reasoning))) / 4.0)) FROM attempt a JOIN attempt_text t ON t.attempt = a.pk "
+        "length(unpack(t.reasoning))) / 4.0)) FROM answer a JOIN answer_text t ON t.attempt = a.pk "
         "WHERE a.setting = ? GROUP BY a.question"
     )
     return dict(library.all(sql, (grading.setting,)))

@@ -105,7 +105,7 @@ def _check_model(table: str, model: ModelSettings, wrong: _Wrong) -> None:
     if model.kind == "local":
         if not model.path:
             raise wrong(table, "path", 'kind = "local" needs it: the folder that holds the model')
-        for key in ("serve", "base_url", "served_as", "api_key_env", "batched"):
+        for key in ("serve", "base_url", "served_as", "api_key_env", "batched", "continues"):
             if getattr(model, key) is not None:
                 raise wrong(
                     table,
@@ -135,6 +135,7 @@ def _check_asking(table: str, asking: Asking, config: Config, wrong: _Wrong) -> 
     if "{prompt}" not in asking.template:
         raise wrong(table, "template", "it must hold {prompt}, where the question goes")
     chosen = config.models.get(asking.model)
+    _check_truncated(table, asking, chosen, wrong)
     if asking.extra_body:
         from gradatim.models.chat import body_of  # noqa: PLC0415 - few need it, and it takes time to load
         from gradatim.models.decoding import extras_of  # noqa: PLC0415 - as above
@@ -153,6 +154,30 @@ def _check_asking(table: str, asking: Asking, config: Config, wrong: _Wrong) -> 
             f"{table}.budget",
             "money",
             f"a budget in money needs the model's price; set price in [models.{asking.model}]",
+        )
+
+
+def _check_truncated(table: str, asking: Asking, chosen: ModelSettings | None, wrong: _Wrong) -> None:
+    """Check what is to become of answers that are cut off."""
+    limit, what = asking.truncated_max_tokens, asking.truncated
+    if what == "keep":
+        if limit is not None:
+            raise wrong(table, "truncated_max_tokens", 'it belongs to truncated = "continue" or "retry"')
+        return
+    if limit is None or limit <= asking.max_tokens:
+        said = "it is missing" if limit is None else f"{limit} is not above max_tokens, {asking.max_tokens}"
+        raise wrong(table, "truncated_max_tokens", f'{said}; truncated = "{what}" needs a larger limit')
+    if chosen is not None and chosen.batched is not None:
+        said = "batches make no further requests: set it for a run without batch, which takes up what was cut off"
+        raise wrong(table, "truncated", said)
+    if chosen is None or chosen.kind == "local" or chosen.serve == "vllm":
+        return
+    if what == "continue" and chosen.continues is None:
+        raise wrong(
+            table,
+            "truncated",
+            f"[models.{asking.model}] does not say how its server goes on with an answer; set continues there, or take "
+            'truncated = "retry"',
         )
 
 
@@ -279,6 +304,7 @@ def _numbers(config: Config) -> Iterator[tuple[str, str, float | None, float, fl
         yield table, "temperature", asking.temperature, 0, 100
         yield table, "top_p", asking.top_p, 0, 1
         yield table, "max_tokens", asking.max_tokens, 1, math.inf
+        yield table, "truncated_max_tokens", asking.truncated_max_tokens, 1, math.inf
         yield table, "seed", asking.seed, 0, math.inf
         yield from _each(f"{table}.budget", asking.budget)
     yield "attempt", "samples", config.attempt.samples, 1, 100_000

@@ -74,6 +74,10 @@ class ModelSettings(Settings, frozen=True):
     """Ask the server what it can do, in twelve tiny requests at most, before a run does: docs/servers.md."""
     tries: int = 5
     """Tries per request in one run, for faults that may pass."""
+    continues: Literal["vllm", "prefix", "mistral"] | None = None
+    """How the server goes on with an answer that was cut off (`endpoint`). `vllm`: `continue_final_message`, of vLLM
+    and SGLang. `prefix`: `prefix` on the last message, of DeepSeek. `mistral`: the same, and the answer repeats what
+    was sent. None: with `serve = "vllm"` as vLLM does; any other server cannot be asked to."""
     batch: bool | BatchSettings = False
     """Ask in batches: `true`, or a table with what differs from the defaults. Servers ask about half the price for
     that, and take up to a day."""

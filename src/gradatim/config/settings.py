@@ -59,6 +59,11 @@ class Asking(Settings, frozen=True):
     """The user's message; `{prompt}` is replaced by the question, nothing else is."""
     extra_body: dict[str, object] = {}
     """Further fields of the request, sent as they are: `{top_k = 20}`."""
+    truncated: Literal["keep", "continue", "retry"] = "keep"
+    """What becomes of an answer that `max_tokens` cut off. `continue`: one more request goes on where it stopped.
+    `retry`: one more request, with a larger limit, stands in its place. Never a third."""
+    truncated_max_tokens: int | None = None
+    """The larger limit: of the whole answer where it is continued, of the new one where it is retried."""
     budget: BudgetSettings = BudgetSettings()
     """What may be spent: `{tokens = ..., money = ..., hours = ...}`."""
 
@@ -181,7 +186,7 @@ class TeachSettings(Asking, frozen=True):
     model: str = "teacher"
     """Which of `[models]`."""
     max_tokens: int = 16384
-    """The most tokens of one answer. One that is cut off is not bought again with the same limit."""
+    """The most tokens of one answer. One that is cut off is not bought again with the same limit: see `truncated`."""
     system: str = ""
     template: str = "{prompt}\n\nPlease reason step by step, and put your final answer within \\boxed{}."
     tries: int = 4

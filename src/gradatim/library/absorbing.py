@@ -26,6 +26,10 @@ _ATTEMPT = (
     "question, sample, finish_reason, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens, cost, "
     "latency, server_model, made_at"
 )
+_FURTHER = (
+    "max_tokens, finish_reason, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens, cost, latency, "
+    "server_model, made_at"
+)
 
 _JUDGED = {"verdict": "outcome, reason, answer, found_by, passed, total", "verdict_text": "answer, detail"}
 """The tables of verdicts, in the order in which they are filled, with what they hold beside their keys."""
@@ -90,10 +94,29 @@ def _attempts(
             continue
         texts = other.all("SELECT content, reasoning FROM attempt_text WHERE attempt = ?", (pk,))
         connection.execute("INSERT INTO attempt_text VALUES (?, ?, ?)", (cursor.lastrowid, *texts[0]))
+        stale = _further(connection, other, (pk, cursor.lastrowid))
         for table, columns in _JUDGED.items():
-            found = other.all(f"SELECT checker, {columns} FROM {table} WHERE attempt = ?", (pk,))
+            sql = f"SELECT checker, {columns} FROM {table} WHERE attempt = ? AND checker > ?"
+            found = other.all(sql, (pk, stale))
             marks = ", ".join("?" * (len(columns.split(",")) + 2))
             connection.executemany(
                 f"INSERT OR IGNORE INTO {table} (attempt, checker, {columns}) VALUES ({marks})",
                 [(cursor.lastrowid, checkers[one[0]], *one[1:]) for one in found],
             )
+
+
+def _further(connection: sqlite3.Connection, other: Library, attempt: tuple[int, int | None]) -> int:
+    """Take over an attempt's further answer, if it has one: the attempt's key there, and here.
+
+    Returns the checker up to which its verdicts are on the first answer: those are left behind.
+    """
+    rows = other.all(f"SELECT stale, kind, {_FURTHER} FROM further WHERE attempt = ?", (attempt[0],))
+    if not rows:
+        return 0
+    stale, kind, *row = rows[0]
+    marks = ", ".join("?" * len(row))
+    sql = f"INSERT INTO further (attempt, stale, kind, {_FURTHER}) VALUES (?, 0, ?, {marks})"
+    connection.execute(sql, (attempt[1], kind, *row))
+    texts = other.all("SELECT content, reasoning FROM further_text WHERE attempt = ?", (attempt[0],))
+    connection.execute("INSERT INTO further_text VALUES (?, ?, ?)", (attempt[1], *texts[0]))
+    return int(stale)

@@ -159,6 +159,9 @@ def write(
                 "INSERT INTO attempt_text VALUES (?, ?, ?)",
                 (cursor.lastrowid, pack(reply.content), pack(reply.reasoning)),
             )
+            if reply.ids:
+                values = (cursor.lastrowid, pack(" ".join(map(str, reply.ids))))
+                connection.execute("INSERT INTO cut_tokens VALUES (?, ?)", values)
 
 
 def write_fault(connection: sqlite3.Connection, item: NewFault) -> None:

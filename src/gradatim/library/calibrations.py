@@ -76,7 +76,7 @@ def candidates(
     """
     sql = (
         "SELECT a.question, a.pk, a.setting, "
-        "(SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1) AS outcome, "
+        "(SELECT v.outcome FROM fresh v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1) AS outcome, "
         f"(SELECT {score_of(how)} FROM score x WHERE x.attempt = a.pk AND x.prm = ?) "
         "FROM attempt a JOIN question q ON q.pk = a.question AND q.domain <> 'code' WHERE a.setting IN (?, ?) "
         "AND a.question > ? AND a.question <= ? "

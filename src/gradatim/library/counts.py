@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gradatim.library.draws import Draw
     from gradatim.library.store import Library, Row
 
-_OUTCOME = "(SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1)"
+_OUTCOME = "(SELECT v.outcome FROM fresh v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1)"
 
 BINS = 20
 """Of the mean step score, over [0, 1]: as wide as 0.05."""
@@ -66,7 +66,7 @@ def answer_lengths(library: Library, role: str) -> list[Row]:
     """Answers of a role by their length: model, outcome or None, tokens written or None, answers."""
     return library.all(
         f"SELECT s.model, {_OUTCOME} AS outcome, a.completion_tokens, count(*) FROM setting s "
-        "JOIN attempt a ON a.setting = s.pk WHERE s.role = ? GROUP BY s.model, outcome, a.completion_tokens "
+        "JOIN answer a ON a.setting = s.pk WHERE s.role = ? GROUP BY s.model, outcome, a.completion_tokens "
         "ORDER BY s.model, outcome, a.completion_tokens",
         (role,),
     )
@@ -75,7 +75,7 @@ def answer_lengths(library: Library, role: str) -> list[Row]:
 def chain_lengths(library: Library, draw: Draw) -> list[Row]:
     """A draw's kept chains by their length: level, tokens written or None, chains."""
     return library.all(
-        "SELECT c.level, a.completion_tokens, count(*) FROM chain c JOIN attempt a ON a.pk = c.attempt "
+        "SELECT c.level, a.completion_tokens, count(*) FROM chain c JOIN answer a ON a.pk = c.attempt "
         "WHERE c.draw = ? AND c.kept GROUP BY c.level, a.completion_tokens ORDER BY c.level, a.completion_tokens",
         (draw.pk,),
     )
@@ -85,10 +85,10 @@ def teaching(library: Library, draw: Draw) -> list[Row]:
     """Per level: teacher's attempts, correct ones, tokens written, cost or None where nobody counted, kept chains."""
     return library.all(
         f"SELECT i.level, count(*), count(*) FILTER (WHERE {_OUTCOME} = 'correct'), "
-        "coalesce(sum(a.completion_tokens), 0), sum(a.cost), "
+        "coalesce(sum(a.written_tokens), 0), sum(a.cost), "
         "count(*) FILTER (WHERE EXISTS (SELECT 1 FROM chain c WHERE c.draw = i.draw AND c.attempt = a.pk AND c.kept)) "
         "FROM draw_item i JOIN setting s ON s.role = 'teacher' "
-        "JOIN attempt a ON a.setting = s.pk AND a.question = i.question WHERE i.draw = ? GROUP BY i.level "
+        "JOIN answer a ON a.setting = s.pk AND a.question = i.question WHERE i.draw = ? GROUP BY i.level "
         "ORDER BY i.level",
         (draw.pk,),
     )
@@ -146,8 +146,8 @@ def first_attempt(library: Library, setting: int, question: int, outcome: str) -
 def whole_attempt(library: Library, attempt: int, prm: int | None) -> Row:
     """Return an attempt for reading: model, outcome, thinking, answer, tokens, mean score, steps as JSON or None."""
     row = library.all(
-        f"SELECT s.model, {_OUTCOME}, t.content, t.reasoning, a.completion_tokens, x.mean, x.steps FROM attempt a "
-        "JOIN attempt_text t ON t.attempt = a.pk JOIN setting s ON s.pk = a.setting "
+        f"SELECT s.model, {_OUTCOME}, t.content, t.reasoning, a.completion_tokens, x.mean, x.steps FROM answer a "
+        "JOIN answer_text t ON t.attempt = a.pk JOIN setting s ON s.pk = a.setting "
         "LEFT JOIN score x ON x.attempt = a.pk AND x.prm = ? AND x.mean IS NOT NULL WHERE a.pk = ?",
         (prm, attempt),
     )[0]
@@ -162,7 +162,7 @@ def tests_of(library: Library, attempt: int) -> Row:
     Of an attempt without a verdict: four times None.
     """
     rows = library.all(
-        "SELECT v.reason, v.passed, v.total, x.detail FROM verdict v LEFT JOIN verdict_text x ON x.attempt = v.attempt "
+        "SELECT v.reason, v.passed, v.total, x.detail FROM fresh v LEFT JOIN verdict_text x ON x.attempt = v.attempt "
         "AND x.checker = v.checker WHERE v.attempt = ? ORDER BY v.checker DESC LIMIT 1",
         (attempt,),
     )

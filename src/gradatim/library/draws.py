@@ -141,15 +141,15 @@ def items(library: Library, draw: Draw) -> dict[int, list[int]]:
 def teacher_attempts(library: Library, draw: Draw, setting: Setting | None = None) -> list[Row]:
     """Each teacher's attempt at the draw's questions, in the draw's order.
 
-    Columns: level, rank, question, attempt, sample, newest outcome or None, finish reason, tokens written, cost,
-    setting.
+    Columns: level, rank, question, attempt, sample, newest outcome or None, finish reason, tokens of the answer, cost,
+    setting, tokens written in all, kind of the further answer or None.
     """
     sql = (
         "SELECT i.level, i.rank, i.question, a.pk, a.sample, "
-        "(SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1), "
-        "a.finish_reason, a.completion_tokens, a.cost, a.setting "
+        "(SELECT v.outcome FROM fresh v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1), "
+        "a.finish_reason, a.completion_tokens, a.cost, a.setting, a.written_tokens, a.further "
         "FROM draw_item i JOIN setting s ON s.role = 'teacher' AND (? IS NULL OR s.pk = ?) "
-        "JOIN attempt a ON a.setting = s.pk AND a.question = i.question "
+        "JOIN answer a ON a.setting = s.pk AND a.question = i.question "
         "WHERE i.draw = ? ORDER BY i.level, i.rank, s.pk, a.sample"
     )
     pk = None if setting is None else setting.pk

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gradatim.library.questions import QuestionSet
     from gradatim.library.store import Library, Row
 
-_NEWEST = "v.checker = (SELECT max(w.checker) FROM verdict w WHERE w.attempt = a.pk)"
+_NEWEST = "v.checker = (SELECT max(w.checker) FROM fresh w WHERE w.attempt = a.pk)"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,9 +61,9 @@ def answered(library: Library, setting: Setting, set_: QuestionSet, samples: int
     """
     condition = questions.active([set_])[set_.pk]
     sql = (
-        "SELECT a.question, v.outcome, v.reason, count(*), sum(a.completion_tokens), count(a.completion_tokens) "
+        "SELECT a.question, v.outcome, v.reason, count(*), sum(a.written_tokens), count(a.written_tokens) "
         # From the attempts: a pool has a million members, of which an evaluation answers a thousand or none.
-        "FROM attempt a CROSS JOIN member m ON m.question = a.question "
+        "FROM answer a CROSS JOIN member m ON m.question = a.question "
         f"LEFT JOIN verdict v ON v.attempt = a.pk AND {_NEWEST} "
         f"WHERE a.setting = ? AND (? IS NULL OR a.sample < ?) AND {condition} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
     )

@@ -106,14 +106,14 @@ _WINDOW = "WHERE a.setting = ? AND a.question > ? AND a.question <= ? ORDER BY a
 _SCORE = "(SELECT {score} FROM score x WHERE x.attempt = a.pk AND x.prm = ?)"
 _EVIDENCE = (
     "SELECT a.question, a.sample, "
-    "(SELECT v.outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1), "
+    "(SELECT v.outcome FROM fresh v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1), "
     f"{_SCORE}, '', NULL, NULL FROM attempt a {_WINDOW}"
 )
 """Where there are no code questions: half of the other's time."""
 _EVIDENCE_OF_CODE = (
     f"SELECT a.question, a.sample, v.outcome, {_SCORE}, q.domain, v.passed, v.total "
     "FROM attempt a CROSS JOIN question q ON q.pk = a.question LEFT JOIN verdict v ON v.attempt = a.pk "
-    f"AND v.checker = (SELECT max(w.checker) FROM verdict w WHERE w.attempt = a.pk) {_WINDOW}"
+    f"AND v.checker = (SELECT max(w.checker) FROM fresh w WHERE w.attempt = a.pk) {_WINDOW}"
 )
 
 
@@ -164,7 +164,7 @@ def count_stopped(library: Library, setting: Setting) -> int:
     sql = (
         "SELECT count(*) FROM suite u CROSS JOIN attempt a ON a.setting = ? AND a.question = u.question "
         "JOIN verdict v ON v.attempt = a.pk "
-        "AND v.checker = (SELECT max(w.checker) FROM verdict w WHERE w.attempt = a.pk) "
+        "AND v.checker = (SELECT max(w.checker) FROM fresh w WHERE w.attempt = a.pk) "
         "WHERE v.outcome = 'wrong' AND v.total > 0 AND v.passed IS NULL"
     )
     return int(library.value(sql, (setting.pk,)))

@@ -3,14 +3,16 @@
 A migration is never edited once it is released; a change of the tables is a new one at the end. The file's
 `user_version` is the number of migrations it has had, and its `application_id` says that it is ours.
 
-Two kinds of table. Those up to `fault` hold what was read, paid for or computed at a cost: rows are added, never
-edited; `reservation` alone empties again.
+Two kinds of table. Those up to `fault`, and `further`, hold what was read, paid for or computed at a cost: rows are
+added, never edited; `reservation` alone empties again.
 `grade` and `chain` are derived from them and can be written again at any time. The states of `batch` and its items are
 bookkeeping, and move on.
 Narrow columns and long texts are apart: a count over millions of attempts reads no text.
 """
 
 from __future__ import annotations
+
+from gradatim.library.further_tables import FURTHER
 
 APPLICATION_ID = 0x47524144  # "GRAD"
 
@@ -447,4 +449,4 @@ JOIN setting s ON s.pk = b.setting;
 """Requests that a server answers in its own time. A batch is written down before anything is sent, and followed by
 `state`; `status` is what the server said last. An item's `outcome` is empty until its batch is collected."""
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING, _CODE, _CALIBRATION, _LEDGER, _AGGREGATION, _BATCHES)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _TURN, _TRAINING, _CODE, _CALIBRATION, _LEDGER, _AGGREGATION, _BATCHES, FURTHER)

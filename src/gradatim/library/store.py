@@ -23,8 +23,8 @@ from gradatim.library.ledger import declare_lost
 from gradatim.library.lock import WriterLock
 from gradatim.library.schema import APPLICATION_ID, MIGRATIONS
 from gradatim.library.scores import aggregated_steps
-from gradatim.library.text import unpack
-from gradatim.reasoning import split_reasoning
+from gradatim.library.text import pack, unpack
+from gradatim.reasoning import joined, split_reasoning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -197,7 +197,7 @@ def select(library: Library, sql: str) -> tuple[list[str], Iterator[Row]]:
     if not _READS.match(sql):
         raise UsageError(
             "gradatim query only reads: start with SELECT or WITH. The views are questions, "
-            "attempts, verdicts, scores, grades, draws, chains, faults, drops, ledger."
+            "attempts, verdicts, scores, grades, draws, chains, faults, drops, ledger, batches."
         )
     reader = library._reader  # noqa: SLF001 - the one other reader of the connection, in the same file
     assert reader is not None
@@ -228,7 +228,7 @@ def _refused(error: Exception) -> BaseException:
         return KeyboardInterrupt()
     return UsageError(
         f"The query was refused by SQLite: {str(error).rstrip('.')}. The views are questions, attempts, "
-        "verdicts, scores, grades, draws, chains, faults, drops, ledger."
+        "verdicts, scores, grades, draws, chains, faults, drops, ledger, batches."
     )
 
 
@@ -382,6 +382,8 @@ def _add_functions(connection: sqlite3.Connection) -> None:
     connection.create_function("unpack", 1, _unpacked, deterministic=True)
     connection.create_function("thinking_of", 2, _thinking_of, deterministic=True)
     connection.create_function("answer_of", 2, _answer_of, deterministic=True)
+    connection.create_function("whole_content", 5, _whole_content, deterministic=True)
+    connection.create_function("whole_reasoning", 5, _whole_reasoning, deterministic=True)
     connection.create_function("aggregated", 2, aggregated_steps, deterministic=True)
 
 
@@ -395,6 +397,24 @@ def _thinking_of(content: str | bytes, reasoning: str | bytes) -> str:
 
 def _answer_of(content: str | bytes, reasoning: str | bytes) -> str:
     return _for_sql(split_reasoning(unpack(content), unpack(reasoning))[1])
+
+
+_Stored = str | bytes
+
+
+def _whole_content(kind: str, content: _Stored, reasoning: _Stored, *further: _Stored) -> _Stored:
+    return pack(_whole(kind, content, reasoning, *further)[0])
+
+
+def _whole_reasoning(kind: str, content: _Stored, reasoning: _Stored, *further: _Stored) -> _Stored:
+    return pack(_whole(kind, content, reasoning, *further)[1])
+
+
+def _whole(kind: str, *stored: _Stored) -> tuple[str, str]:
+    """Return content and reasoning of an answer that has a further one."""
+    content, reasoning, *further = map(unpack, stored)
+    more = further[0], further[1]
+    return joined((content, reasoning), more) if kind == "continued" else more
 
 
 def _for_sql(text: str) -> str:

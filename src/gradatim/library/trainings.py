@@ -112,10 +112,10 @@ def correct_answers(library: Library, model: str, never: Collection[int]) -> lis
     rows = library.rows(
         "SELECT q.id || '-' || s.id || '-' || a.sample, q.id, q.pk, a.pk, "
         "coalesce(a.completion_tokens, (length(t.content) + length(t.reasoning)) / 4.0) "
-        "FROM setting s CROSS JOIN attempt a ON a.setting = s.pk CROSS JOIN question q ON q.pk = a.question "
-        "CROSS JOIN attempt_text t ON t.attempt = a.pk "
+        "FROM setting s CROSS JOIN answer a ON a.setting = s.pk CROSS JOIN question q ON q.pk = a.question "
+        "CROSS JOIN answer_text t ON t.attempt = a.pk "
         "WHERE s.role = ? AND s.model = ? AND a.finish_reason NOT IN ('length', 'max_tokens') "
-        "AND (SELECT outcome FROM verdict v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1) = ?",
+        "AND (SELECT outcome FROM fresh v WHERE v.attempt = a.pk ORDER BY v.checker DESC LIMIT 1) = ?",
         (Role.BASE, model, Outcome.CORRECT),
     )
     return [

@@ -49,7 +49,8 @@ def ensure_checker(library: Library, name: str, version: str, *, again: bool = F
 
     Also where another version has judged since: the newest verdict counts, and it is to be one of this version.
     """
-    newest = library.all("SELECT pk, version FROM checker WHERE name = ? ORDER BY pk DESC LIMIT 1", (name,))
+    regular = "SELECT pk, version FROM checker WHERE name = ? AND further_of IS NULL ORDER BY pk DESC LIMIT 1"
+    newest = library.all(regular, (name,))
     if newest and newest[0][1] == version and not again:
         return int(newest[0][0])
     before = library.value("SELECT max(round) FROM checker WHERE name = ? AND version = ?", (name, version))
@@ -61,43 +62,49 @@ def ensure_checker(library: Library, name: str, version: str, *, again: bool = F
     return int(cursor.lastrowid or 0)
 
 
+_ROUNDS = "(?, (SELECT pk FROM checker WHERE further_of = ?))"
+"""A checker's round, and the one beside it in which it judged anew what had been continued."""
+
+
 def unjudged(library: Library, domain: Domain, checker: int, *, role: Role | None = None) -> Iterator[Unjudged]:
     """Attempts of the domain without a verdict of this checker, a page at a time."""
     pks = [one.pk for one in settings(library, role)]
     sql = (
         "SELECT a.pk, a.question, a.setting, a.finish_reason, t.content, t.reasoning, q.reference "
-        "FROM attempt a CROSS JOIN question q ON q.pk = a.question CROSS JOIN attempt_text t ON t.attempt = a.pk "
+        "FROM answer a CROSS JOIN question q ON q.pk = a.question CROSS JOIN answer_text t ON t.attempt = a.pk "
         f"WHERE +a.setting IN ({','.join(map(str, pks))}) "
-        "AND NOT EXISTS (SELECT 1 FROM verdict v WHERE v.attempt = a.pk AND v.checker = ?) "
+        f"AND NOT EXISTS (SELECT 1 FROM fresh v WHERE v.attempt = a.pk AND v.checker IN {_ROUNDS}) "
         "AND q.domain = ? AND a.pk > ? AND a.pk <= ? ORDER BY a.pk"
     )
-    for row in paged(library, sql, (checker, domain), key_bounds(library, pks)):
+    for row in paged(library, sql, (checker, checker, domain), key_bounds(library, pks)):
         yield _unjudged(*row)
 
 
 def count_unjudged(library: Library, domain: Domain, checker: int, *, role: Role | None = None) -> int:
     """Count the attempts of the domain without a verdict of this checker."""
     if role is None:
-        # Two counts and no look-up for each attempt.
+        # Counts, and no look-up for each attempt.
         sql = (
             "SELECT (SELECT count(*) FROM attempt a JOIN question q ON q.pk = a.question WHERE q.domain = ?) - "
-            "(SELECT count(*) FROM verdict WHERE checker = ?)"
+            f"(SELECT count(*) FROM verdict WHERE checker IN {_ROUNDS}) + "
+            "(SELECT count(*) FROM further WHERE stale = ?)"
         )
-        return int(library.value(sql, (domain, checker)))
+        return int(library.value(sql, (domain, checker, checker, checker)))
     pks = ",".join(str(one.pk) for one in settings(library, role))
     sql = (
         "SELECT count(*) FROM attempt a JOIN question q ON q.pk = a.question WHERE q.domain = ? "
-        f"AND a.setting IN ({pks}) AND NOT EXISTS (SELECT 1 FROM verdict v WHERE v.attempt = a.pk AND v.checker = ?)"
+        f"AND a.setting IN ({pks}) AND NOT EXISTS "
+        f"(SELECT 1 FROM fresh v WHERE v.attempt = a.pk AND v.checker IN {_ROUNDS})"
     )
-    return int(library.value(sql, (domain, checker)))
+    return int(library.value(sql, (domain, checker, checker)))
 
 
 def by_attempt(library: Library, pks: Sequence[int]) -> list[Unjudged]:
     """These attempts, whether judged or not."""
     marks = ",".join("?" * len(pks))
     rows = library.all(
-        "SELECT a.pk, a.question, a.setting, a.finish_reason, t.content, t.reasoning, q.reference FROM attempt a "
-        f"JOIN question q ON q.pk = a.question JOIN attempt_text t ON t.attempt = a.pk WHERE a.pk IN ({marks})",
+        "SELECT a.pk, a.question, a.setting, a.finish_reason, t.content, t.reasoning, q.reference FROM answer a "
+        f"JOIN question q ON q.pk = a.question JOIN answer_text t ON t.attempt = a.pk WHERE a.pk IN ({marks})",
         pks,
     )
     return [_unjudged(*row) for row in rows]
@@ -126,8 +133,12 @@ def _unjudged(
 def write_verdict(connection: sqlite3.Connection, attempt: int, checker: int, verdict: Verdict) -> None:
     """Add a verdict; one that is there already is left as it is.
 
-    The answer is cut at 20,000 characters. A longer one than 1,000, or one with a detail, is kept apart.
+    The answer is cut at 20,000 characters. A longer one than 1,000, or one with a detail, is kept apart. Where this
+    round of the checker has judged the answer before it was continued, its verdict goes into a round beside it.
     """
+    stale = connection.execute("SELECT stale FROM further WHERE attempt = ?", (attempt,)).fetchone()
+    if stale is not None and stale[0] >= checker:
+        checker = _further_round(connection, checker)
     answer = verdict.answer[:ANSWER]
     apart = bool(verdict.detail) or len(answer) > _SHORT
     new = connection.execute(
@@ -147,6 +158,20 @@ def write_verdict(connection: sqlite3.Connection, attempt: int, checker: int, ve
     if apart and new.rowcount:
         values = (attempt, checker, pack(answer), pack(verdict.detail))
         connection.execute("INSERT INTO verdict_text VALUES (?, ?, ?, ?)", values)
+
+
+def _further_round(connection: sqlite3.Connection, checker: int) -> int:
+    """Return the key of the round in which a checker judges anew what it judged too early, made if it is new."""
+    found = connection.execute("SELECT pk FROM checker WHERE further_of = ?", (checker,)).fetchone()
+    if found is not None:
+        return int(found[0])
+    cursor = connection.execute(
+        "INSERT INTO checker (name, version, round, further_of) SELECT name, version, "
+        "(SELECT max(round) + 1 FROM checker o WHERE o.name = c.name AND o.version = c.version), pk "
+        "FROM checker c WHERE pk = ?",
+        (checker,),
+    )
+    return int(cursor.lastrowid or 0)
 
 
 def find_prm(library: Library, name: str, version: str) -> int | None:
@@ -177,7 +202,7 @@ class Unscored:
     answer: str
 
 
-_NEWEST = "(SELECT outcome FROM verdict v WHERE v.attempt = {}.pk ORDER BY v.checker DESC LIMIT 1)"
+_NEWEST = "(SELECT outcome FROM fresh v WHERE v.attempt = {}.pk ORDER BY v.checker DESC LIMIT 1)"
 
 
 def _lacks_scores(*, first: bool, code: bool) -> str:
@@ -211,7 +236,7 @@ def unscored(
     """
     sql = (
         "SELECT a.pk, a.question, p.prompt, t.content, t.reasoning FROM attempt a CROSS JOIN question_text p "
-        "ON p.question = a.question CROSS JOIN attempt_text t ON t.attempt = a.pk "
+        "ON p.question = a.question CROSS JOIN answer_text t ON t.attempt = a.pk "
         f"WHERE +a.setting = ? AND {_lacks_scores(first=first, code=code)} "
         "AND a.pk > ? AND a.pk <= ? ORDER BY a.pk"
     )
@@ -223,7 +248,7 @@ def to_score(library: Library, pks: Iterable[int]) -> Iterator[Unscored]:
     """Give these attempts, right or wrong, as they are to be scored; a page at a time."""
     sql = (
         "SELECT a.pk, a.question, p.prompt, t.content, t.reasoning FROM attempt a JOIN question_text p "
-        "ON p.question = a.question JOIN attempt_text t ON t.attempt = a.pk WHERE a.pk IN ({marks})"
+        "ON p.question = a.question JOIN answer_text t ON t.attempt = a.pk WHERE a.pk IN ({marks})"
     )
     waiting = iter(pks)
     while page := list(itertools.islice(waiting, PAGE)):

@@ -11,7 +11,7 @@ import threading
 import time
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gradatim.errors import GradatimError, SetupError
@@ -19,13 +19,14 @@ from gradatim.models.decoding import decoding_of, extras_of
 from gradatim.models.faults import ModelFault, Refused, Stop
 from gradatim.models.loading import Loaded, load
 from gradatim.models.writing import Row, Writer
+from gradatim.reasoning import unfinished
 from gradatim.types import Reply, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gradatim.models.folder import ModelFolder
-    from gradatim.types import Request
+    from gradatim.types import Request, Sampling
 
 _SETTLE = 0.005
 """Seconds without a further request after which a batch begins."""
@@ -135,7 +136,8 @@ class Batches:
         try:
             decoding_of(request.sampling, self._folder.generation)
             prompt = loaded.prompt(request.messages, extras_of(request.sampling).get("chat_template_kwargs", {}))
-            limit = self._limit(len(prompt), request.sampling.max_tokens)
+            begun = () if request.begun is None else loaded.written(request.begun)
+            limit = len(begun) + self._limit(len(prompt) + len(begun), request.sampling.max_tokens)
         except (GradatimError, ModelFault) as error:
             _settle(future, error)
             return []
@@ -143,7 +145,7 @@ class Batches:
             said = f"{self._name}: its chat template or tokenizer failed: {error}"
             _settle(future, Stop("chat_template", f'{said} (one that takes no system message needs system = "")'))
             return []
-        row = Row(prompt=prompt, seed=request.seed, limit=limit)
+        row = Row(prompt=prompt, seed=request.seed, limit=limit, begun=tuple(begun))
         return [_Asked(request=request, future=future, since=since, row=row)]
 
     def _limit(self, prompt: int, asked: int) -> int:
@@ -196,7 +198,7 @@ class Batches:
     def _write_once(self, loaded: Loaded, part: list[_Asked]) -> None:
         of_row = {}
         for asked in part:
-            asked.row.written.clear()
+            asked.row.written[:] = asked.row.begun
             of_row[id(asked.row)] = asked
         decoding = decoding_of(part[0].request.sampling, self._folder.generation)
         Writer(loaded.torch, loaded.model, loaded.ends).write(
@@ -216,12 +218,19 @@ class Batches:
             fault = Refused("not_finite", f"{self._name}: the model gave numbers that are none (NaN), not an answer")
             _settle(asked.future, fault)
             return
+        begun, whole = asked.request.begun, loaded.text(row.written)
+        before = "" if begun is None else unfinished(begun.content)
+        if not whole.startswith(before):
+            said = "the text so far, with what follows, reads otherwise than without; retry it instead"
+            _settle(asked.future, Refused("cannot_continue", f"{self._name}: {said}", billed=True))
+            return
         reply = Reply(
-            content=loaded.text(row.written),
+            content=whole[len(before) :],
             finish_reason=row.ended,
-            usage=Usage(prompt=len(row.prompt), completion=len(row.written)),
+            usage=Usage(prompt=len(row.prompt) + len(row.begun), completion=len(row.written) - len(row.begun)),
             latency=time.monotonic() - asked.since,
             server_model=f"{self._name}@{self._folder.fingerprint}",
+            ids=tuple(row.written) if row.ended == "length" and begun is None else (),
         )
         _settle(asked.future, reply)
 
@@ -237,6 +246,11 @@ def _settle(future: Future[Reply], result: Reply | BaseException | None) -> None
 
 def _alike(waiting: list[_Asked], most: int) -> list[_Asked]:
     """Return the next batch: asked with one sampling, and with prompts of like length, the shortest first."""
-    sampling = waiting[0].request.sampling
-    same = [one for one in waiting if one.request.sampling == sampling]
-    return sorted(same, key=lambda one: (len(one.row.prompt), one.row.prompt))[:most]
+    sampling = _but_the_limit(waiting[0])
+    same = [one for one in waiting if _but_the_limit(one) == sampling]
+    return sorted(same, key=lambda one: (len(one.row.read), one.row.read))[:most]
+
+
+def _but_the_limit(asked: _Asked) -> Sampling:
+    """Return how a request is asked; each row of a batch has a limit of its own."""
+    return replace(asked.request.sampling, max_tokens=0)

@@ -16,6 +16,7 @@ import msgspec
 from gradatim.errors import UsageError
 from gradatim.models.faults import Overloaded, Retry
 from gradatim.models.statuses import fault_of
+from gradatim.reasoning import unfinished
 from gradatim.types import Reply, Request, Usage
 
 if TYPE_CHECKING:
@@ -88,8 +89,30 @@ def stops_of(sampling: Sampling) -> tuple[str, ...]:
     return tuple(one for one in ([stop] if isinstance(stop, str) else stop or ()) if isinstance(one, str) and one)
 
 
-def body_of(request: Request, *, model: str, stream: bool, dropped: frozenset[str]) -> dict[str, Any]:
-    """Return the fields of a request's body.
+CONTINUES = ("vllm", "prefix", "mistral")
+"""The ways in which servers are asked to go on with an answer."""
+CONTINUING = frozenset({"continue_final_message", "add_generation_prompt", "messages"})
+"""Fields that ask a server to go on with an answer. One that does not take them must not be asked without them."""
+
+
+def _messages(request: Request, continues: str | None) -> list[dict[str, Any]]:
+    """Return the chat as it is sent; of an answer that is to be continued, what is there of it comes last."""
+    messages: list[dict[str, Any]] = [{"role": one.role, "content": one.content} for one in request.messages]
+    begun = request.begun
+    if begun is not None:
+        last: dict[str, Any] = {"role": "assistant", "content": unfinished(begun.content)}
+        if begun.reasoning:
+            last["reasoning_content"] = begun.reasoning
+        if continues in ("prefix", "mistral"):
+            last["prefix"] = True
+        messages.append(last)
+    return messages
+
+
+def body_of(
+    request: Request, *, model: str, stream: bool, dropped: frozenset[str], continues: str | None = None
+) -> dict[str, Any]:
+    """Return the fields of a request's body. `continues` is the server's way to go on with an answer that has begun.
 
     One answer per request: servers ignore `n`, and every answer has a seed of its own. `dropped` names fields that the
     server does not know; `max_tokens` among them is sent as `max_completion_tokens`. Raises `UsageError` for an
@@ -97,10 +120,12 @@ def body_of(request: Request, *, model: str, stream: bool, dropped: frozenset[st
     """
     body: dict[str, Any] = {
         "model": model,
-        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+        "messages": _messages(request, continues),
         **_settings(request.sampling),
         "seed": request.seed,
     }
+    if request.begun is not None and continues == "vllm":
+        body |= {"continue_final_message": True, "add_generation_prompt": False}
     if stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from gradatim.errors import SetupError, UsageError
 from gradatim.models.auditing import audited
-from gradatim.models.chat import Collector, body_of, encoded
+from gradatim.models.chat import CONTINUES, CONTINUING, Collector, body_of, encoded
 from gradatim.models.faults import ModelFault, Refused, Retry, Stop
 from gradatim.models.statuses import fault_of, retry_after, unsupported_field
 
@@ -105,6 +105,7 @@ class Endpoint:
         connect_timeout: float = 30.0,
         key_header: str = "Authorization",
         probe: bool = True,
+        continues: str | None = None,
     ) -> None:
         """Check the settings and read the key; nothing is sent yet.
 
@@ -118,6 +119,8 @@ class Endpoint:
             connect_timeout: seconds to reach the server.
             key_header: `Authorization` sends `Bearer KEY`; any other name (`api-key`) sends the key alone.
             probe: ask the server what it can do, in a few tiny requests, before a run asks it anything.
+            continues: how the server is asked to go on with an answer that was cut off: `vllm`, `prefix`, `mistral`, or
+                None.
 
         Raises `UsageError` for a setting that cannot be right and `SetupError` for a key that is not there.
         """
@@ -127,7 +130,10 @@ class Endpoint:
             raise UsageError("idle_timeout and connect_timeout are seconds above 0")
         self.name = name
         self.base_url = checked_url(base_url)
+        if continues not in (None, *CONTINUES):
+            raise UsageError(f"continues is {continues!r}: write one of {', '.join(CONTINUES)}, or leave it out")
         self.model = model or name
+        self.continues = continues
         self.notes: list[str] = []
         """What was found out about the server and concerns the user, each once, oldest first."""
         self.known: dict[Sampling, Capabilities] = {}
@@ -163,8 +169,9 @@ class Endpoint:
         """
         dropped = self.dropped
         while True:
-            body = body_of(request, model=self.model, stream=self.stream, dropped=dropped)
-            answer = await self._try(encoded(body), frozenset(body))
+            body = body_of(request, model=self.model, stream=self.stream, dropped=dropped, continues=self.continues)
+            # Asked without what makes it go on, a server would begin anew.
+            answer = await self._try(encoded(body), frozenset(body) - (CONTINUING if request.begun else set()))
             if not isinstance(answer, str):
                 break
             dropped |= {answer}

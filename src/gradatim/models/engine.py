@@ -327,7 +327,7 @@ class Engine:
         """Reserve the request's worst case; wait for answers under way where it does not fit beside theirs."""
         if self._budget is None:
             return None
-        prompt = prompt_bound(request.messages)
+        prompt = prompt_bound(request.sent)
         while not self._ending.is_set():
             reservation = self._budget.reserve(prompt, request.sampling.max_tokens)
             if reservation is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gradatim.errors import SetupError
+from gradatim.models.faults import Refused
 from gradatim.templates import fix_day
 from gradatim.weights import device_of, no_bar
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gradatim.models.folder import ModelFolder
-    from gradatim.types import Message
+    from gradatim.types import Message, Reply
 
 _LOST = ("CUDA error", "device-side assert", "unspecified launch failure")
 
@@ -38,6 +39,21 @@ class Loaded:
             chat, tokenize=False, add_generation_prompt=True, **template_settings
         )
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def written(self, begun: Reply) -> Sequence[int]:
+        """Return the tokens of an answer that was cut off. Raises `Refused` where the text does not tell them.
+
+        Those that were kept with it; else its text is read again, which gives the same ones where their number and
+        their text are.
+        """
+        if begun.ids:
+            return begun.ids
+        text = begun.reasoning + begun.content
+        ids: list[int] = self._tokenizer(_whole(text), add_special_tokens=False)["input_ids"]
+        if self.text(ids) != text or len(ids) != begun.usage.completion:
+            said = "the tokens of the answer are not known, and its text can be read in several ways; retry it instead"
+            raise Refused("cannot_continue", said)
         return ids
 
     def text(self, written: Sequence[int]) -> str:

@@ -62,6 +62,7 @@ class LocalModel:
         """What was found out about the model and concerns the user, each once, oldest first."""
         self._folder = read_folder(Path(os.path.expanduser(path)))  # noqa: PTH111 - Path's raises where no such home is
         self.fingerprint = self._folder.fingerprint
+        self.continues = "local"
         for needed in ("torch", "transformers"):
             if importlib.util.find_spec(needed) is None:
                 raise SetupError(f"a model in this process needs {needed}: pip install 'gradatim[local]'")

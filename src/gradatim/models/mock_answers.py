@@ -54,6 +54,8 @@ class Said:
     content: str
     finish_reason: str
     completion_tokens: int
+    goes_on: bool = False
+    """Whether it is the rest of an answer that had begun."""
 
 
 class Speaker(Protocol):
@@ -183,6 +185,23 @@ def _cut(thinking: str, content: str, max_tokens: int | None) -> Said:
         return Said(thinking, content, "stop", tokens)
     room = max_tokens * 4
     return Said(thinking[:room], content[: max(0, room - len(thinking))], "length", max_tokens)
+
+
+_OPENING, _CLOSING = "<think>\n", "\n</think>\n\n"
+"""How a server of reasoning models writes tags into the text."""
+
+
+def continued(whole: Said, begun: str, *, tags: bool, max_tokens: int | None) -> Said:
+    """Return the rest of a whole answer of which a client has the beginning, held to its limit.
+
+    With `tags` the client has the thinking in the text. What no answer of ours begins with is gone on with as if it
+    were the beginning of the content: an honest server continues whatever it is sent.
+    """
+    text = f"{_OPENING}{whole.thinking}{_CLOSING}{whole.content}" if tags else whole.content
+    rest = text.removeprefix(begun)
+    thinking, mark, content = rest.rpartition(_CLOSING) if tags else ("", "", rest)
+    cut = _cut(f"{thinking}{mark}", content, max_tokens)
+    return Said("", cut.thinking + cut.content, cut.finish_reason, cut.completion_tokens, goes_on=True)
 
 
 def halved(said: Said) -> Said:

@@ -10,12 +10,13 @@ import asyncio
 import hashlib
 import time
 from collections import deque
+from dataclasses import replace
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gradatim.models.mock_answers import Said, halved, step_scores
+from gradatim.models.mock_answers import Said, continued, halved, step_scores
 from gradatim.models.mock_choices import MOST_CHOICES, logprobs, stopped, together
 from gradatim.models.mock_labels import label
 from gradatim.models.mock_usage import UNBILLED, Used, used
@@ -40,6 +41,8 @@ _quoted = msgspec.json.Encoder().encode
 class _Turn(msgspec.Struct):
     role: str = ""
     content: Any = ""
+    prefix: bool = False
+    reasoning_content: str | None = None
 
 
 class _Options(msgspec.Struct):
@@ -61,6 +64,13 @@ class _Ask(msgspec.Struct):
     stop: Any = None
     logprobs: Any = None
     top_logprobs: Any = None
+
+    continue_final_message: bool = False
+    add_generation_prompt: bool = True
+
+    def goes_on(self) -> bool:
+        """Whether it asks to go on with its last message, in vLLM's words or in DeepSeek's."""
+        return self.messages[-1].role == "assistant" and (self.continue_final_message or self.messages[-1].prefix)
 
     @property
     def limit(self) -> int | None:
@@ -239,6 +249,9 @@ class Connection(asyncio.Protocol):
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             self._finish(response(400, _error(f"not a chat request: {error}")))
             return
+        if asked.continue_final_message and asked.add_generation_prompt:
+            self._finish(response(400, _error("continue_final_message and add_generation_prompt exclude each other")))
+            return
         if self._probing:
             # Not a part of the run: counted apart, answered at once and without faults.
             digest = self._state.probed(body)
@@ -259,7 +272,7 @@ class Connection(asyncio.Protocol):
         said = [self._said(asked, choice) for choice in range(count)]
         if kind == "truncated":
             said = [halved(one) for one in said]
-        turns = [_text(turn.content) for turn in asked.messages]
+        turns = [_text(turn.content) + (turn.reasoning_content or "") for turn in asked.messages]
         limit = None if asked.limit is None else asked.limit * count
         cost = used(settings.usage, turns, together(said), limit=limit, digest=digest)
         self._state.billed[asked.model].add(cost.prompt, cost.cached, cost.completion)
@@ -363,13 +376,18 @@ class Connection(asyncio.Protocol):
             seed = f"own {self._state.seeds}"
         # Greedy decoding has no use for a seed.
         greedy = asked.temperature == 0 or "temperature" in settings.ignores
+        goes_on = settings.continues != "ignore" and bool(asked.messages) and asked.goes_on()
         said = self._state.answers.say(
             model=self._model(asked),
             text=_question(asked),
             seed="" if greedy else f"{seed}/{asked.temperature}{f'/{choice}' if choice else ''}",
-            max_tokens=None if "max_tokens" in settings.ignores else asked.limit,
+            max_tokens=None if goes_on or "max_tokens" in settings.ignores else asked.limit,
             thinks=settings.reasoning != "none",
         )
+        if goes_on:
+            begun = _text(asked.messages[-1].content)
+            said = continued(said, begun, tags=settings.reasoning == "think", max_tokens=asked.limit)
+            said = replace(said, content=begun + said.content) if settings.continues == "echo" else said
         return said if "stop" in settings.ignores else stopped(said, asked.stop)
 
     def _model(self, asked: _Ask) -> str:
@@ -380,7 +398,7 @@ class Connection(asyncio.Protocol):
         """Return the name and text of an answer's reasoning, and its content, as this server parts them."""
         field_name, content = self._state.settings.reasoning, said.content
         thinking = said.thinking
-        if field_name == "think":
+        if field_name == "think" and (thinking or not said.goes_on):
             closing = "\n</think>\n\n" if content or said.finish_reason == "stop" else ""
             thinking, content = "", f"<think>\n{thinking}{closing}{content}"
         return ("reasoning_content" if field_name == "field" else "reasoning", thinking), content

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from gradatim.models.mock_answers import Speaker
 
+_CONTINUES = ("honest", "echo", "ignore")
 _REASONING = ("none", "field", "reasoning", "think")
 
 
@@ -64,6 +65,9 @@ class MockSettings:
     """A JSONL file of questions with references, and solutions where it has them."""
     reasoning: str = "none"
     """`field` (reasoning_content), `reasoning`, `think` (tags in the text), or `none`."""
+    continues: str = "honest"
+    """What it does when it is asked to go on with an answer: `honest` goes on, `echo` repeats what it was sent before
+    it does, as Mistral's server does, and `ignore` begins anew, as one does that does not know the field."""
     usage: str = "counted"
     """`counted`: four characters are a token. `random`: up to `max_tokens`, to try a budget. `untold`: the same, and
     one answer in ten does not say it."""
@@ -94,10 +98,9 @@ class MockSettings:
             raise UsageError(
                 f"the mock server does not listen on {self.host}: it is for this machine alone, on 127.0.0.1 or ::1"
             )
-        if self.reasoning not in _REASONING:
-            raise UsageError(f"--reasoning {self.reasoning}: write one of {', '.join(_REASONING)}")
-        if self.usage not in USAGES:
-            raise UsageError(f"--usage {self.usage}: write one of {', '.join(USAGES)}")
+        for word, known in (("reasoning", _REASONING), ("continues", _CONTINUES), ("usage", USAGES)):
+            if getattr(self, word) not in known:
+                raise UsageError(f"--{word} {getattr(self, word)}: write one of {', '.join(known)}")
         if not 0 <= self.port < 65536:
             raise UsageError(f"--port {self.port}: write a number from 0 to 65535")
         for word in ("latency", "retry_after", "drip", "batch_seconds"):

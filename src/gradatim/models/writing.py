@@ -32,11 +32,18 @@ class Row:
     prompt: list[int]
     seed: int
     limit: int
-    """The most tokens."""
+    """The most tokens, those it begins with included."""
+    begun: tuple[int, ...] = ()
+    """The tokens that the answer begins with."""
     written: list[int] = field(default_factory=list)
     """The answer's tokens, its end included."""
     ended: str = ""
     """`stop`, `length`, or `not_finite` where the model gave no numbers; empty while it is written."""
+
+    @property
+    def read(self) -> tuple[int, ...]:
+        """All that the model reads before it writes."""
+        return (*self.prompt, *self.begun)
 
 
 class Writer:
@@ -139,7 +146,7 @@ class _Batch:
         self.rows = list(rows)
         self._penalty = penalty
         # Samples of one question share a prompt: it is read once, and what was read is copied.
-        prompts = list(dict.fromkeys(tuple(row.prompt) for row in rows))
+        prompts = list(dict.fromkeys(row.read for row in rows))
         width = max(map(len, prompts))
         ids = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=writer.device)
         self._mask = torch.tensor(
@@ -155,7 +162,7 @@ class _Batch:
             self._seen.scatter_(1, torch.where(self._mask.bool(), ids, ids[:, -1:]), True)
         if len(prompts) < len(rows):
             where = {prompt: number for number, prompt in enumerate(prompts)}
-            copied = [where[tuple(row.prompt)] for row in rows]
+            copied = [where[row.read] for row in rows]
             self._select(copied)
             self.logits = self.logits[copied]
 

@@ -13,6 +13,7 @@ from gradatim.library import questions
 from gradatim.progress import Progress, silent
 from gradatim.types import Role
 from gradatim.work.answering import AttemptResult, Means, Wanted, answer
+from gradatim.work.truncation import policy_of
 
 if TYPE_CHECKING:
     from gradatim.library.store import Library
@@ -47,5 +48,6 @@ def attempt(
         samples=settings.samples,
         sampling=settings.sampling(),
         limit=settings.limit,
+        truncated=policy_of(settings, model),
     )
     return answer(library, model, wanted, Means(engine=engine, price=price, budget=budget, progress=progress))

@@ -87,7 +87,7 @@ def _reason(library: Library, row: Row, settings: CurateSettings) -> str:
     early = drop_reason(row[5], "x", "", None, settings) if row[5] is None or row[5] != "correct" else ""
     if early in ("not_verified", "wrong", "undecided"):
         return early
-    content, reasoning = library.all("SELECT content, reasoning FROM attempt_text WHERE attempt = ?", (row[3],))[0]
+    content, reasoning = library.all("SELECT content, reasoning FROM answer_text WHERE attempt = ?", (row[3],))[0]
     return drop_reason(row[5], unpack(content), unpack(reasoning), row[7], settings)
 
 
@@ -95,7 +95,7 @@ def _line(level: int, quota: int, rows: list[Row], decisions: list[Curated]) -> 
     own = [(row, decision) for row, decision in zip(rows, decisions, strict=True) if decision.level == level]
     kept = sum(decision.kept for _, decision in own)
     costs = [row[8] for row, _ in own if row[8] is not None]
-    written = sum(row[7] or 0 for row, _ in own)
+    written = sum(row[10] or 0 for row, _ in own)
     return CurateLine(
         level=level,
         quota=quota,

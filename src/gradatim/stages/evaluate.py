@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 from gradatim.config import EvaluateSettings
 from gradatim.config.benchmarks import BENCHMARKS
 from gradatim.errors import UsageError
-from gradatim.library import attempts, evaluations, grades, questions
+from gradatim.library import attempts, evaluations, furthers, grades, questions
+from gradatim.library.furthers import NONE, CutOff
 from gradatim.progress import Progress, silent
 from gradatim.types import Role
 from gradatim.work import figures
 from gradatim.work.answering import Means, Wanted, answer
 from gradatim.work.figures import Comparison, Line, PassAt
 from gradatim.work.served import kept
+from gradatim.work.truncation import policy_of
 from gradatim.work.verifying import judge_all
 
 if TYPE_CHECKING:
@@ -70,6 +72,8 @@ class EvaluateResult:
     overlap: Overlap
     against: Comparison | None = None
     notes: tuple[str, ...] = ()
+    cut_off: CutOff = NONE
+    """How many of the answers were cut off, and what has become of them."""
 
 
 def evaluate(
@@ -142,9 +146,15 @@ def samples_of(library: Library, set_: QuestionSet, settings: EvaluateSettings) 
 
 
 def missing(library: Library, model: str, settings: EvaluateSettings) -> int:
-    """Return how many answers of a model to the chosen sets are not there yet."""
+    """Return how many answers of a model to the chosen sets are still to be had, further ones included."""
     there = attempts.find(library, Role.EVAL, model, attempts.sampling_text(settings.sampling()))
-    return sum(_missing(library, there, one, settings) for one in chosen_sets(library, settings))
+    sets = chosen_sets(library, settings)
+    count = sum(_missing(library, there, one, settings) for one in sets)
+    if settings.truncated == "keep":
+        return count
+    return count + sum(
+        furthers.count(library, there, [one], samples_of(library, one, settings)).waiting for one in sets
+    )
 
 
 def _missing(library: Library, setting: Setting | None, set_: QuestionSet, settings: EvaluateSettings) -> int:
@@ -166,9 +176,10 @@ def _ask(
                 sets=[one],
                 samples=samples_of(library, one, settings),
                 sampling=settings.sampling(),
+                truncated=policy_of(settings, model),
             )
             result = answer(library, model, wanted, means)
-            if result.wanted > result.before:
+            if result.wanted > result.before or result.asked_further or result.faults or result.stopped:
                 asked[one.pk] = result
             if result.stopped:
                 break
@@ -300,6 +311,7 @@ class _Frame:
             overlap=overlap,
             against=None if other is None else self._compared(rows, set_, other, samples),
             notes=tuple(self._notes(set_, overall, overlap)) + (asked.notes if asked else ()),
+            cut_off=furthers.count(library, self.setting, [set_], samples),
         )
 
     def _levels_of(self) -> str:
@@ -324,6 +336,13 @@ class _Frame:
         said, them = [], other.setting.model
         if other.setting.sampling != self.setting.sampling:
             said.append(f"{them} was asked otherwise: {figures.differing(self.setting, other.setting)}.")
+        further = [furthers.count(self.library, one, [set_], samples) for one in (self.setting, other.setting)]
+        counts = [one.continued + one.retried for one in further]
+        if any(counts) and any(one.waiting for one in further):
+            said.append(
+                f"Of answers that were cut off, {counts[0]:,} of {self.setting.model}'s and {counts[1]:,} of {them}'s "
+                "were continued or retried: where one of them had less of that, they were not asked alike."
+            )
         ours, their = (sum(one.judged for one in answers) for answers in (rows, theirs))
         if ours != their:
             said.append(f"{them} has {their:,} judged answers here, {self.setting.model} {ours:,}.")

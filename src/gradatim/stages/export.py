@@ -138,7 +138,7 @@ def _provenance(library: Library, draw: Draw) -> tuple[tuple[str, str], ...]:
     )
     checkers = library.all(
         "SELECT DISTINCT k.name, k.version FROM chain c JOIN checker k ON k.pk = "
-        "(SELECT max(v.checker) FROM verdict v WHERE v.attempt = c.attempt) "
+        "(SELECT max(v.checker) FROM fresh v WHERE v.attempt = c.attempt) "
         "WHERE c.draw = ? AND c.kept ORDER BY k.name, k.version",
         (draw.pk,),
     )

@@ -3,8 +3,9 @@
 It works down each level's order. A chain that does not verify, or that curation would drop, is asked for again up to
 `tries` times, then the next question of the level's reserve takes its place: the finished set has the mix that was
 asked for, not what filtering left of it (arXiv 2504.11919 keeps correct chains only). Never more requests are out
-than chains are missing. An answer that was cut off by `max_tokens` is kept, and not bought again with the same limit.
-A question that was excluded after the draw was made (an evaluation set came later) is passed over.
+than chains are missing. An answer that was cut off by `max_tokens` is kept, and not bought again with the same limit;
+by choice (`truncated`) one further request is made for it, which is no further try. A question that was excluded after
+the draw was made (an evaluation set came later) is passed over.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gradatim.config import CurateSettings, TeachSettings
 from gradatim.errors import LimitError
-from gradatim.library import attempts, draws, questions, verdicts
+from gradatim.library import attempts, draws, furthers, questions, verdicts
 from gradatim.library.attempts import NewAttempt, NewFault
+from gradatim.library.furthers import NONE, CutOff, NewFurther
 from gradatim.library.verdicts import Unjudged
 from gradatim.progress import Progress, Tick, silent
-from gradatim.types import Domain, Outcome, Role, Verdict
+from gradatim.types import CUT_OFF, Domain, Outcome, Role, Verdict
 from gradatim.work.asking import Asking
 from gradatim.work.desk import Desk
 from gradatim.work.judging import judge, make_checker
+from gradatim.work.truncation import furthers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from gradatim.models.budget import Budget, Price
     from gradatim.models.pace import EngineSettings, EngineStats
     from gradatim.types import Fault
+    from gradatim.work.books import Stored
 
 _BATCH = 500
 
@@ -68,13 +73,17 @@ class TeachResult:
     draw: str
     teacher: str
     asked: int
-    """Answers bought in this run."""
+    """Answers bought in this run, further ones not counted."""
     faults: dict[str, int]
     lines: tuple[TeachLine, ...]
     stopped: str
     """Why it ended before all quotas were met; empty where they are met."""
     notes: tuple[str, ...] = ()
     """What was found out about the server: a field that it does not take, say."""
+    cut_off: CutOff = NONE
+    """Of this teacher's answers for the draw: how many were cut off, and what has become of them."""
+    asked_further: int = 0
+    """Further answers that came in this run for such answers."""
     under_way: int = 0
     """Requests in batches that go on at the server; `stopped` says so, and the next run takes their answers."""
 
@@ -106,9 +115,19 @@ def teach(
     draw = draws.chosen_draw(library, name)
     sampling = settings.sampling()
     setting = attempts.ensure_setting(library, Role.TEACHER, model.name, attempts.sampling_text(sampling))
-    desk = Desk(library, draw, setting, sampling, settings, curate or CurateSettings())
+    further = furthers_of(settings, model)
+    desk = Desk(library, draw, setting, sampling, settings, curate or CurateSettings(), further)
     judge_ = _Judge(library, desk, verify)
-    asking = Asking(library, model, setting, stage="teach", price=price, committed=judge_.put, level_of=desk.level_of)
+    asking = Asking(
+        library,
+        model,
+        setting,
+        stage="teach",
+        price=price,
+        committed=judge_.put,
+        level_of=desk.level_of,
+        further=further,
+    )
     asking.tries = settings.tries
     stopped, asked = "", 0
 
@@ -126,7 +145,7 @@ def teach(
                 stopped = str(error)
             finally:
                 judge_.finish()
-            asked = asking.engine.stats.replies
+            asked = asking.engine.stats.replies - asking.second
     finally:
         judge_.close()
     lines = _lines(library, draw, setting, desk)
@@ -138,6 +157,8 @@ def teach(
         lines=lines,
         stopped=stopped or asking.standing or _why_short(lines, asking.faults),
         notes=asking.notes,
+        cut_off=_cut_off(library, draw, setting),
+        asked_further=asking.second,
         under_way=asking.under_way,
     )
 
@@ -173,12 +194,12 @@ class _Judge:
         self._desk = desk
         self._settings = settings
         self._checkers: dict[Domain, tuple[Checker, int]] = {}
-        self._queue: queue.SimpleQueue[Sequence[NewAttempt | NewFault] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Sequence[Stored] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._wake: Callable[[], None] = lambda: None
         self._crash: BaseException | None = None
 
-    def put(self, batch: Sequence[NewAttempt | NewFault]) -> None:
+    def put(self, batch: Sequence[Stored]) -> None:
         """Take what was committed; called from the journal's thread."""
         self._queue.put(list(batch))
 
@@ -195,19 +216,23 @@ class _Judge:
             self._thread.join()
         if self._crash is not None:
             raise self._crash
+        if self._desk.further is not None:
+            # Those that did not get their further request in this run; what failed in a checker waits for the next.
+            self.catch_up(cut_off=True)
 
     def close(self) -> None:
         """End the checkers' workers."""
         for checker, _ in self._checkers.values():
             checker.close()
 
-    def catch_up(self) -> None:
-        """Judge teacher's answers that an earlier run bought and did not judge."""
+    def catch_up(self, *, cut_off: bool = False) -> None:
+        """Judge teacher's answers that were bought and not judged, or of these only those that were cut off."""
         for (name,) in self._library.all("SELECT DISTINCT domain FROM question ORDER BY domain"):
             domain = Domain(name)
             checker, key = self._checker(domain)
             waiting = verdicts.unjudged(self._library, domain, key, role=Role.TEACHER)
-            results = judge(checker, waiting, self._tests(domain))
+            chosen = (one for one in waiting if not cut_off or one.finish_reason in CUT_OFF)
+            results = judge(checker, chosen, self._tests(domain))
             while batch := list(itertools.islice(results, _BATCH)):
                 self._save(key, batch)
 
@@ -221,24 +246,31 @@ class _Judge:
             self._desk.give_all_up()
             self._wake()
 
-    def _one_batch(self, batch: Sequence[NewAttempt | NewFault]) -> None:
-        answers: dict[Domain, dict[int, NewAttempt]] = {}
+    def _one_batch(self, batch: Sequence[Stored]) -> None:
+        answers: dict[Domain, dict[int, NewAttempt | NewFurther]] = {}
         for item in batch:
-            if isinstance(item, NewAttempt):
+            if isinstance(item, NewFault):
+                if item.question is not None:
+                    self._desk.gave_up(item.question)
+            elif isinstance(item, NewAttempt) and item.reply.cut_off and self._desk.further is not None:
+                self._desk.cut_off(item.question, item.sample)
+            else:
                 domain = self._desk.question(item.question).domain
-                answers.setdefault(domain, {})[self._attempt(item)] = item
-            elif item.question is not None:
-                self._desk.gave_up(item.question)
+                pk, answer = self._attempt(item)
+                answers.setdefault(domain, {})[pk] = answer
         for domain, by_pk in answers.items():
             self._judge(domain, by_pk)
 
-    def _attempt(self, item: NewAttempt) -> int:
-        """Return the key of a committed attempt, from the connection that wrote it."""
+    def _attempt(self, item: NewAttempt | NewFurther) -> tuple[int, NewAttempt | NewFurther]:
+        """Return the key of a committed attempt and its answer as it is now, from the connection that wrote it."""
         sql = "SELECT pk FROM attempt WHERE setting = ? AND question = ? AND sample = ?"
         with self._library.transaction() as connection:
-            return int(connection.execute(sql, (item.setting, item.question, item.sample)).fetchone()[0])
+            pk = int(connection.execute(sql, (item.setting, item.question, item.sample)).fetchone()[0])
+            if isinstance(item, NewFurther):
+                return pk, replace(item, reply=furthers.answer_now(connection, pk))
+        return pk, item
 
-    def _judge(self, domain: Domain, answers: dict[int, NewAttempt]) -> None:
+    def _judge(self, domain: Domain, answers: dict[int, NewAttempt | NewFurther]) -> None:
         checker, key = self._checker(domain)
         waiting = [self._unjudged(pk, item) for pk, item in answers.items()]
         results: list[tuple[int, Verdict | Fault]] = []
@@ -252,6 +284,7 @@ class _Judge:
                 self._desk.standing(
                     outcome, reply.content, reply.reasoning, reply.usage.completion, reply.finish_reason
                 ),
+                further=isinstance(item, NewFurther),
             )
             self._wake()
         self._save(key, results)
@@ -265,7 +298,7 @@ class _Judge:
 
         return read if domain is Domain.CODE else None
 
-    def _unjudged(self, pk: int, item: NewAttempt) -> Unjudged:
+    def _unjudged(self, pk: int, item: NewAttempt | NewFurther) -> Unjudged:
         return Unjudged(
             pk=pk,
             question=item.question,
@@ -295,6 +328,21 @@ def _fault(attempt: int, fault: Fault) -> NewFault:
     return NewFault(stage="verify", fault=fault, attempt=attempt)
 
 
+def _cut_off(library: Library, draw: Draw, setting: Setting) -> CutOff:
+    """Count the teacher's answers for the draw that were cut off."""
+    rows = draws.teacher_attempts(library, draw, setting)
+    kinds = Counter(row[11] for row in rows if row[11] is not None)
+    still = sum(row[6] in CUT_OFF for row in rows)
+    waiting = sum(row[6] in CUT_OFF and row[11] is None for row in rows)
+    return CutOff(
+        first=waiting + kinds.total(),
+        continued=kinds[furthers.CONTINUED],
+        retried=kinds[furthers.RETRIED],
+        anew=kinds[furthers.ANEW],
+        still=still,
+    )
+
+
 def _lines(library: Library, draw: Draw, setting: Setting, desk: Desk) -> tuple[TeachLine, ...]:
     """Sum up each level from the library."""
     rows = draws.teacher_attempts(library, draw, setting)
@@ -310,7 +358,7 @@ def _lines(library: Library, draw: Draw, setting: Setting, desk: Desk) -> tuple[
                 questions=len({row[2] for row in own}),
                 attempts=len(own),
                 correct=sum(row[5] == Outcome.CORRECT for row in own),
-                completion_tokens=sum(row[7] or 0 for row in own),
+                completion_tokens=sum(row[10] or 0 for row in own),
                 cost=sum(costs) if costs else None,
                 held=desk.held_of(level),
             )

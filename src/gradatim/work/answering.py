@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradatim.errors import LimitError
-from gradatim.library import attempts, batches, questions
+from gradatim.library import attempts, batches, furthers, questions
+from gradatim.library.attempts import NewAttempt
+from gradatim.library.furthers import NONE, CutOff
 from gradatim.progress import Progress, Tick, silent
 from gradatim.work.asking import Asking
 from gradatim.work.requests import request
+from gradatim.work.truncation import Furthers, Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gradatim.library.attempts import Setting
     from gradatim.library.questions import QuestionSet
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from gradatim.models.budget import Budget, Price
     from gradatim.models.pace import EngineSettings, EngineStats
     from gradatim.types import Request, Role, Sampling
+    from gradatim.work.books import Stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,12 @@ class AttemptResult:
     """The limit that ended the run early; empty where none did."""
     notes: tuple[str, ...] = ()
     """What was found out about the server: a field that it does not take, say."""
+    cut_off: CutOff = NONE
+    """Of the wanted attempts that are there: how many were cut off, and what has become of them."""
+    asked_further: int = 0
+    """Further answers that came in this run for such answers."""
+    left_further: int = 0
+    """Further requests that the settings ask for and that are still to be made."""
     under_way: int = 0
     """Requests in batches that go on at the server; `stopped` says so, and the next run takes their answers."""
 
@@ -66,7 +77,9 @@ class Wanted:
     samples: int
     sampling: Sampling
     limit: int | None = None
-    """Ask at most so many questions in this run."""
+    """Ask at most so many questions in this run; further requests for answers that were cut off do not count."""
+    truncated: Policy | None = None
+    """What becomes of answers that are cut off; None: they are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,26 +102,32 @@ def answer(library: Library, model: Model, wanted: Wanted, means: Means) -> Atte
     in_all = questions.count_active(library, wanted.sets) * wanted.samples
     before = attempts.count_done(library, setting, wanted.sets, wanted.samples)
     price = means.price
-    asking = Asking(library, model, setting, stage=wanted.stage, price=price)
-    asking.samples = wanted.samples
+    further = None if wanted.truncated is None else Furthers(wanted.truncated)
     feed = _Missing(library, setting, wanted)
+    cut = None if further is None else _CutOff(library, setting, wanted, further, feed)
+    committed = None if cut is None else cut.committed
+    asking = Asking(library, model, setting, stage=wanted.stage, price=price, committed=committed, further=further)
+    asking.samples = wanted.samples
+    if cut is not None:
+        cut.wake = asking.wake
 
     def tick(stats: EngineStats) -> Tick:
-        return asking.tick(stats, done=before + stats.replies, total=in_all)
+        return asking.tick(stats, done=before + stats.replies - asking.second, total=in_all)
 
     stopped = ""
     try:
-        asking.run(feed, means.engine, means.budget, tick, means.progress)
+        asking.run(cut or feed, means.engine, means.budget, tick, means.progress)
     except LimitError as error:
         stopped = str(error)
     stats = asking.engine.stats
+    cut_off = furthers.count(library, setting, wanted.sets, wanted.samples)
     under_way = asking.under_way
     return AttemptResult(
         model=model.name,
         setting=setting.id,
         wanted=in_all,
         before=before,
-        answered=stats.replies,
+        answered=stats.replies - asking.second,
         faults=asking.faults,
         prompt_tokens=stats.prompt_tokens,
         completion_tokens=stats.completion_tokens,
@@ -116,6 +135,9 @@ def answer(library: Library, model: Model, wanted: Wanted, means: Means) -> Atte
         seconds=stats.seconds,
         stopped=stopped or asking.standing,
         notes=asking.notes,
+        cut_off=cut_off,
+        asked_further=asking.second,
+        left_further=0 if further is None or further.refused else cut_off.waiting,
         under_way=under_way,
     )
 
@@ -183,3 +205,66 @@ class _Missing:
         for question, samples in page:
             asked = texts[question]
             self._ready.extend(request(question, asked, sample, self._sampling) for sample in samples)
+
+
+class _CutOff:
+    """The requests that are missing, and after them one further request for each answer that was cut off.
+
+    Those of earlier runs come first. An answer of this run is asked further for when it is durable.
+    """
+
+    def __init__(
+        self, library: Library, setting: Setting, wanted: Wanted, further: Furthers, missing: _Missing
+    ) -> None:
+        self._library = library
+        self._setting = setting
+        self._sampling = wanted.sampling
+        self._further = further
+        self._missing = missing
+        self._earlier: Iterator[tuple[int, int]] | None = furthers.waiting(
+            library, setting, wanted.sets, wanted.samples
+        )
+        self._ready: deque[tuple[int, int]] = deque()
+        self._given = self._settled = 0
+        self.wake: Callable[[], None] = lambda: None
+
+    def take(self) -> Request | None:
+        """Give the next request."""
+        found = self._missing.take() or self._next_further()
+        self._given += found is not None
+        return found
+
+    def open(self) -> bool:
+        """Whether there is more, or may be when what is under way is durable."""
+        if self._missing.open() or self._given > self._settled:
+            return True
+        return not self._further.refused and bool(self._ready or self._earlier)
+
+    def waiting(self) -> int:
+        """What is in batches gets no further request."""
+        return 0
+
+    def expect(self, keys: Sequence[int]) -> None:
+        """What is in a batch was left out from the beginning."""
+
+    def committed(self, batch: Sequence[Stored]) -> None:
+        """Take note of what is durable; called from the journal's thread."""
+        self._ready.extend(
+            (item.question, item.sample) for item in batch if isinstance(item, NewAttempt) and item.reply.cut_off
+        )
+        self._settled += len(batch)
+        self.wake()
+
+    def _next_further(self) -> Request | None:
+        if not self._further.ready:
+            return None
+        if not self._ready and self._earlier is not None:
+            self._ready.extend(itertools.islice(self._earlier, 500))
+            if not self._ready:
+                self._earlier = None
+        if not self._ready:
+            return None
+        question, sample = self._ready.popleft()
+        first = furthers.first_answer(self._library, self._setting.pk, question, sample)
+        asked = request(question, questions.get(self._library, question), sample, self._sampling)
+        return self._further.request(asked, first)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from gradatim.library import batches
 from gradatim.library.attempts import NewAttempt, NewFault, check_weights
 from gradatim.library.batches import BatchEnd
+from gradatim.library.furthers import NewFurther
 from gradatim.library.journal import Journal
 from gradatim.library.ledger import ensure_account
 from gradatim.models.batch_api import BatchEndpoint
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from gradatim.progress import Progress
     from gradatim.types import Fault, Reply, Request
     from gradatim.work.batching import BatchFeed
+    from gradatim.work.books import Stored
+    from gradatim.work.truncation import Furthers
 
 _Item: TypeAlias = Item | BatchEnd
 _LOOK_SECONDS = 0.2
@@ -60,8 +63,9 @@ class Asking:
         *,
         stage: str,
         price: Price | None,
-        committed: Callable[[Sequence[NewAttempt | NewFault]], None] | None = None,
+        committed: Callable[[Sequence[Stored]], None] | None = None,
         level_of: Callable[[int], int | None] = lambda _: None,
+        further: Furthers | None = None,
     ) -> None:
         """`committed` gets answers and faults once they are durable; `level_of` a question's level, for the ledger."""
         self._library = library
@@ -70,6 +74,9 @@ class Asking:
         self._stage = stage
         self._price = price
         self._committed = committed
+        self._further = further
+        self.second = 0
+        """Further answers that came."""
         self._level_of = level_of
         self.samples = 1
         """Answers to a question that must be able to differ."""
@@ -133,7 +140,7 @@ class Asking:
             self._model,
             feed,
             on_reply=lambda request, reply: journal.put(self._attempt(request, reply)),
-            on_fault=lambda request, fault: journal.put(self._fault(request.key, fault)),
+            on_fault=lambda request, fault: journal.put(self._gave_up(request, fault)),
             settings=settings,
             budget=budget,
             books=self._books,
@@ -219,7 +226,8 @@ class Asking:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the model found out about its server and concerns the user; a model need not note anything."""
-        return tuple(getattr(self._model, "notes", ()))
+        found = () if self._further is None else self._further.notes(self._model.name)
+        return (*getattr(self._model, "notes", ()), *found)
 
     def wake(self) -> None:
         """Say that the feed may have something again; from any thread."""
@@ -257,17 +265,43 @@ class Asking:
         if ends:
             self._ended.set()
 
-    def _attempt(self, request: Request, reply: Reply) -> NewAttempt | Paid:
-        made = self._answer(request.key, reply)
+    def _attempt(self, request: Request, reply: Reply) -> NewAttempt | NewFurther | Paid:
+        made = self._further_answer(request, reply) if request.further else self._answer(request.key, reply)
         return made if self._books is None else self._books.paid(request, made)
+
+    def _cost(self, reply: Reply) -> float | None:
+        cost = None if self._price is None else self._price.cost(reply.usage)
+        self.cost += cost or 0.0
+        return cost
 
     def _answer(self, key: int, reply: Reply) -> NewAttempt:
         question, sample = question_and_sample(key)
-        cost = None if self._price is None else self._price.cost(reply.usage)
-        self.cost += cost or 0.0
+        cost = self._cost(reply)
         return NewAttempt(
             setting=self._setting.pk, question=question, sample=sample, reply=reply, cost=cost, made_at=time.time()
         )
+
+    def _further_answer(self, request: Request, reply: Reply) -> NewFurther:
+        assert self._further is not None
+        question, sample = question_and_sample(request.key)
+        self.second += 1
+        cost = self._cost(reply)
+        kind, reply = self._further.read(request, reply)
+        return NewFurther(
+            setting=self._setting.pk,
+            question=question,
+            sample=sample,
+            kind=kind,
+            max_tokens=request.sampling.max_tokens,
+            reply=reply,
+            cost=cost,
+            made_at=time.time(),
+        )
+
+    def _gave_up(self, request: Request, fault: Fault) -> NewFault:
+        if self._further is not None:
+            self._further.failed(request)
+        return self._fault(request.key, fault)
 
     def _fault(self, key: int, fault: Fault) -> NewFault:
         question, sample = question_and_sample(key)

@@ -12,8 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from gradatim.library import attempts, ledger
+from gradatim.library import attempts, furthers, ledger
 from gradatim.library.attempts import NewAttempt, NewFault
+from gradatim.library.furthers import NewFurther
 
 if TYPE_CHECKING:
     import sqlite3
@@ -50,10 +51,12 @@ class Paid:
 
     entry: ledger.Entry
     spent: Spent
-    item: NewAttempt
+    item: NewAttempt | NewFurther
 
 
-Item: TypeAlias = NewAttempt | NewFault | Opened | Closed | Paid
+Stored: TypeAlias = NewAttempt | NewFurther | NewFault
+"""What is kept beside the books."""
+Item: TypeAlias = Stored | Opened | Closed | Paid
 
 
 def write(connection: sqlite3.Connection, batch: Sequence[Item]) -> None:
@@ -69,15 +72,25 @@ def write(connection: sqlite3.Connection, batch: Sequence[Item]) -> None:
     paid = [item for item in batch if isinstance(item, Paid)]
     keys = ledger.pay_all(connection, [(item.entry, ledger.ANSWER, item.spent) for item in paid]) if paid else []
     for item, payment in zip(paid, keys, strict=True):
-        attempts.write(connection, (item.item,), payment=payment)
+        _keep(connection, item.item, payment)
     attempts.write(connection, [item for item in batch if isinstance(item, NewAttempt | NewFault)])
+    for further in [item for item in batch if isinstance(item, NewFurther)]:
+        furthers.write(connection, further)
 
 
-def committed(batch: Sequence[Item]) -> list[NewAttempt | NewFault]:
+def _keep(connection: sqlite3.Connection, item: Stored, payment: int | None) -> None:
+    """Put one answer or fault into the open transaction; a further answer finds the first one there."""
+    if isinstance(item, NewFurther):
+        furthers.write(connection, item, payment=payment)
+    else:
+        attempts.write(connection, (item,), payment=payment)
+
+
+def committed(batch: Sequence[Item]) -> list[Stored]:
     """Let the requests go whose reservations are durable now. Returns the answers and faults. On any thread."""
     _end_waiting([item.waiter for item in batch if isinstance(item, Opened)], None)
     results = (item.item if isinstance(item, Paid) else item for item in batch)
-    return [item for item in results if isinstance(item, NewAttempt | NewFault)]
+    return [item for item in results if isinstance(item, NewAttempt | NewFurther | NewFault)]
 
 
 def not_committed(batch: Sequence[Item], error: GradatimError) -> None:
@@ -143,7 +156,7 @@ class Books:
         """Keep what an answer cost until the answer is handed over."""
         self._paid[request.key] = self._open.pop(request.key), spent
 
-    def paid(self, request: Request, item: NewAttempt) -> Paid:
+    def paid(self, request: Request, item: NewAttempt | NewFurther) -> Paid:
         """Return an answer that is handed over now, with what it cost."""
         entry, spent = self._paid.pop(request.key)
         return Paid(entry=entry, spent=spent, item=item)

@@ -62,7 +62,7 @@ def examples(library: Library, chosen: Iterable[Kept], system: str) -> Iterator[
     for one in chosen:
         row = library.all(
             "SELECT p.prompt, t.content, t.reasoning, q.source, s.model, q.reference, q.domain FROM attempt "
-            "a JOIN attempt_text t ON t.attempt = a.pk "
+            "a JOIN answer_text t ON t.attempt = a.pk "
             "JOIN question q ON q.pk = a.question JOIN question_text p ON p.question = q.pk JOIN "
             "setting s ON s.pk = a.setting WHERE a.pk = ?",
             (one.attempt,),

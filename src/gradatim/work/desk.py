@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gradatim.errors import GradatimError
-from gradatim.library import batches, draws, questions
+from gradatim.library import batches, draws, furthers, questions
 from gradatim.library.text import unpack
+from gradatim.types import CUT_OFF
 from gradatim.work.keeping import drop_reason
 from gradatim.work.requests import question_and_sample, request
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from gradatim.library.draws import Draw
     from gradatim.library.store import Library
     from gradatim.types import Question, Request, Sampling
+    from gradatim.work.truncation import Furthers
 
 _PAGE = 500
 _RUNS_TO_JUDGE = 3
@@ -42,6 +44,8 @@ class _Level:
     """Questions not yet asked."""
     again: deque[int] = field(default_factory=deque)
     """Questions that may be asked again."""
+    further: deque[tuple[int, int]] = field(default_factory=deque)
+    """Questions whose answer to this sample was cut off, and that get a further request."""
     chains: int = 0
     out: int = 0
     """Requests sent and not yet judged."""
@@ -60,6 +64,8 @@ class Standing:
     """A fault of ours kept it from a verdict: it may be a chain yet, so nothing is bought in its place."""
     again: bool
     """Its question may be asked again: it was not cut off."""
+    further: bool = False
+    """It was cut off, and a further request may be made for it."""
 
 
 class Desk:
@@ -73,8 +79,10 @@ class Desk:
         sampling: Sampling,
         settings: TeachSettings,
         curate: CurateSettings,
+        further: Furthers | None = None,
     ) -> None:
         self.library = library
+        self.further = further
         self.draw = draw
         self.setting = setting
         self._sampling = sampling
@@ -101,17 +109,20 @@ class Desk:
     def open_books(self) -> None:
         """Count what the library has: chains of any teacher, and this one's tries."""
         done, through, held = set[int](), set[int](), Counter[int]()
+        cut: dict[int, int] = {}
         hopeless = _hopeless(self.library)
         for row in draws.teacher_attempts(self.library, self.draw):
             question, attempt, own = row[2], row[3], row[9] == self.setting.pk
             content, reasoning = self.library.all(
-                "SELECT content, reasoning FROM attempt_text WHERE attempt = ?", (attempt,)
+                "SELECT content, reasoning FROM answer_text WHERE attempt = ?", (attempt,)
             )[0]
             standing = self.standing(row[5], unpack(content), unpack(reasoning), row[7], row[6])
             if standing.chain:
                 done.add(question)
             elif standing.unjudged and attempt not in hopeless:
                 held[question] += 1
+            elif own and standing.further and row[11] is None:
+                cut[question] = row[4]
             elif own and not standing.again:
                 through.add(question)
             if own:
@@ -125,11 +136,16 @@ class Desk:
             self._level_of.update(dict.fromkeys(order, level))
             away = under_way & set(order) - done - held.keys() - never
             self._away |= away
-            open_ = [one for one in order if one not in done | held.keys() | through | never | under_way]
+            open_ = [one for one in order if one not in done | held.keys() | through | cut.keys() | never | under_way]
             self._levels[level] = _Level(
                 quota=self.draw.quotas.get(level, 0),
                 order=deque(one for one in open_ if not self._tried[one]),
                 again=deque(one for one in open_ if 0 < self._tried[one] < self._tries),
+                further=deque(
+                    (one, cut[one])
+                    for one in order
+                    if one in cut and one not in done | held.keys() | through | never | under_way
+                ),
                 chains=sum(one in done and one not in never for one in order),
                 held=sum(one in held and one not in done and one not in never for one in order),
                 away=len(away),
@@ -140,8 +156,9 @@ class Desk:
     ) -> Standing:
         """Return what an answer with this outcome has come to; None: it has no verdict."""
         reason = drop_reason(outcome, content, reasoning, completion_tokens, self._curate)
-        again = finish_reason not in ("length", "max_tokens")
-        return Standing(chain=reason == "", unjudged=outcome is None, again=again)
+        cut_off = finish_reason in CUT_OFF
+        further = cut_off and self.further is not None
+        return Standing(chain=reason == "", unjudged=outcome is None, again=not cut_off, further=further)
 
     def chains(self) -> int:
         """Chains so far, of all levels."""
@@ -181,7 +198,12 @@ class Desk:
         return any(self._has_work(level) for level in self._levels.values())
 
     def _has_work(self, level: _Level) -> bool:
-        return level.chains + level.out + level.held + level.away < level.quota and bool(level.again or level.order)
+        if level.chains + level.out + level.held + level.away >= level.quota:
+            return False
+        return bool(level.again or level.order) or self._has_further(level)
+
+    def _has_further(self, level: _Level) -> bool:
+        return bool(level.further) and self.further is not None and self.further.ready
 
     def take(self) -> Request | None:
         """Give the next request of the level that is furthest from its quota."""
@@ -190,10 +212,16 @@ class Desk:
             if not ready:
                 return None
             level = max(ready, key=lambda one: (one.quota - one.chains - one.out - one.held - one.away) / one.quota)
-            question = level.again.popleft() if level.again else level.order.popleft()
             level.out += 1
+            if self._has_further(level):
+                question, cut = level.further.popleft()
+            else:
+                question, cut = (level.again or level.order).popleft(), None
         asked = self._out[question] = questions.get(self.library, question)
-        return request(question, asked, self._next[question], self._sampling)
+        if cut is None or self.further is None:
+            return request(question, asked, self._next[question], self._sampling)
+        first = furthers.first_answer(self.library, self.setting.pk, question, cut)
+        return self.further.request(request(question, asked, cut, self._sampling), first)
 
     def open(self) -> bool:
         """Whether a judged answer may still make room for a request."""
@@ -222,11 +250,20 @@ class Desk:
                     level = self._levels[self._level_of[question]]
                     level.away, level.out = level.away - 1, level.out + 1
 
-    def judged(self, question: int, standing: Standing) -> None:
-        """Take note of a judged answer."""
+    def cut_off(self, question: int, sample: int) -> None:
+        """Take note of a first answer that was cut off and gets a further request."""
         with self._lock:
             self._tried[question] += 1
             self._next[question] += 1
+            level = self._back(question)
+            if level is not None:
+                level.further.append((question, sample))
+
+    def judged(self, question: int, standing: Standing, *, further: bool = False) -> None:
+        """Take note of a judged answer; of a further one, whose try was counted with the first."""
+        with self._lock:
+            self._tried[question] += not further
+            self._next[question] += not further
             level = self._back(question)
             if level is None:
                 return

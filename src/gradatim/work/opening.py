@@ -64,9 +64,15 @@ def _endpoint(settings: ModelSettings, base_url: str, served_as: str | None) -> 
         model=served_as,
         stream=settings.stream,
         idle_timeout=settings.idle_timeout,
+        continues=continues_of(settings),
         # The tiny teacher is a part of Gradatim: there is nothing to find out.
         probe=settings.probe and not places.is_tiny(settings.base_url or ""),
     )
+
+
+def continues_of(settings: ModelSettings) -> str | None:
+    """Return how the model's server goes on with an answer that was cut off; a vLLM of our own says so itself."""
+    return settings.continues or ("vllm" if settings.serve == "vllm" else None)
 
 
 def server_log(config: Config, name: str) -> Path:

@@ -1,6 +1,6 @@
 """What was spent: for a budget that goes on where earlier runs stopped, and for who wants to see the books.
 
-Spent is what was paid and what is still reserved. An attempt without a payment (from before there was a ledger, or
+Spent is what was paid and what is still reserved. An answer without a payment (from before there was a ledger, or
 bought in a run without price and limit) counts by its own tokens and cost.
 """
 
@@ -45,8 +45,29 @@ def spent(
     return tokens, pico / PICO
 
 
+_BOUGHT = (
+    "SELECT setting, question, prompt_tokens, completion_tokens, cost, payment, 0 AS read, NULL AS most FROM attempt",
+    """SELECT b.setting, b.question, f.prompt_tokens, f.completion_tokens, f.cost, f.payment,
+    coalesce(b.completion_tokens, 0) AS read, f.max_tokens AS most
+    FROM further f CROSS JOIN attempt b ON b.pk = f.attempt""",
+)
+"""What was bought: first answers, and further ones for those that were cut off, which may read what was written."""
+
+
 def _before(library: Library, role: Role | str, model: str, draw: str | None, price: Price | None) -> tuple[int, int]:
-    """Return tokens and money, in 1e-12, of the attempts that have no payment."""
+    """Return tokens and money, in 1e-12, of the answers that have no payment."""
+    tokens, pico = 0, 0
+    for bought in _BOUGHT:
+        more = _unpaid(library, bought, (role, model, draw), price)
+        tokens, pico = tokens + more[0], pico + more[1]
+    return tokens, pico
+
+
+def _unpaid(
+    library: Library, bought: str, whose_: tuple[Role | str, str, str | None], price: Price | None
+) -> tuple[int, int]:
+    """Return tokens and money of those of these answers that have no payment."""
+    role, model, draw = whose_
     inside = "" if draw is None else f" AND a.question IN ({_OF_DRAW})"
     values = [role, model, attempts.RECORDED, *([] if draw is None else [draw])]
     uncounted = "(a.prompt_tokens IS NULL OR a.completion_tokens IS NULL)"
@@ -57,20 +78,21 @@ def _before(library: Library, role: Role | str, model: str, draw: str | None, pr
     sql = (
         "SELECT coalesce(sum(a.prompt_tokens + a.completion_tokens), 0), "
         f"coalesce(sum(a.cost) FILTER (WHERE NOT {uncounted}), 0.0), count(*) FILTER (WHERE {uncounted}) "
-        f"FROM attempt a JOIN {whose}"
+        f"FROM ({bought}) a JOIN {whose}"
     )
     tokens, money, unknown = library.all(sql, values)[0]
     pico = round(money * PICO)
     if not unknown:
         return int(tokens), pico
     sql = (
-        "SELECT a.prompt_tokens, a.completion_tokens, s.sampling, t.prompt FROM attempt a JOIN question_text t ON "
-        f"t.question = a.question JOIN {whose} AND {uncounted}"
+        "SELECT a.prompt_tokens, a.completion_tokens, a.read, a.most, s.sampling, t.prompt "
+        f"FROM ({bought}) a JOIN question_text t ON t.question = a.question JOIN {whose} AND {uncounted}"
     )
-    for prompt_tokens, completion_tokens, sampling_text, packed in library.rows(sql, values):
+    for prompt_tokens, completion_tokens, read, most, sampling_text, packed in library.rows(sql, values):
         sampling = Sampling(**json.loads(sampling_text))
-        prompt = prompt_bound(sampling.messages(unpack(packed))) if prompt_tokens is None else prompt_tokens
-        completion = sampling.max_tokens if completion_tokens is None else completion_tokens
+        bound = prompt_bound(sampling.messages(unpack(packed))) + read
+        prompt = bound if prompt_tokens is None else prompt_tokens
+        completion = (most or sampling.max_tokens) if completion_tokens is None else completion_tokens
         tokens += prompt + completion
         pico += 0 if price is None else price.worst(prompt, completion)
     return int(tokens), pico
@@ -84,7 +106,10 @@ UNION ALL
 SELECT CASE s.role WHEN 'base' THEN 'attempt' WHEN 'teacher' THEN 'teach' ELSE 'evaluate' END, s.role, s.model, NULL,
        'not booked', count(*), coalesce(sum(a.prompt_tokens), 0), coalesce(sum(a.cached_tokens), 0),
        coalesce(sum(a.completion_tokens), 0), 0, sum(a.cost)
-FROM attempt a JOIN setting s ON s.pk = a.setting WHERE a.payment IS NULL AND s.sampling <> ? GROUP BY 1, 2, 3
+FROM (SELECT setting, prompt_tokens, cached_tokens, completion_tokens, cost FROM attempt WHERE payment IS NULL UNION ALL
+      SELECT b.setting, f.prompt_tokens, f.cached_tokens, f.completion_tokens, f.cost FROM further f
+      CROSS JOIN attempt b ON b.pk = f.attempt WHERE f.payment IS NULL) a
+JOIN setting s ON s.pk = a.setting WHERE s.sampling <> ? GROUP BY 1, 2, 3
 ORDER BY 1, 2, 3, 4, 5
 """
 
