@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--runner")
     parser.add_argument("--pooler-config")
     asked = parser.parse_args()
+    asked.dies = ""
     beside = engines_beside()
     with Path(asked.model, "starts").open("a") as file:
         file.write(f"{os.getpid()} {beside}\n")
@@ -70,7 +71,13 @@ def serve(asked) -> None:
         context=asked.context,
         ignores=tuple(asked.ignore),
     )
-    serve_forever(settings, lambda url: say(f"listening on {url}"))
+
+    def listening(url):
+        say(f"listening on {url}")
+        if asked.dies:
+            subprocess.Popen([sys.executable, "-c", asked.dies])
+
+    serve_forever(settings, listening)
 
 
 def die(_, why) -> None:
@@ -81,9 +88,9 @@ def die(_, why) -> None:
     sys.exit(3)
 
 
-def die_later(_, seconds) -> None:
-    """Be killed after some seconds, whatever is under way, as by the kernel when memory is short."""
-    subprocess.Popen([sys.executable, "-c", f"import os, time; time.sleep({seconds}); os.kill({os.getpid()}, 9)"])
+def die_later(asked, seconds) -> None:
+    """Be killed some seconds after listening, whatever is under way, as by the kernel when memory is short."""
+    asked.dies = f"import os, time; time.sleep({seconds}); os.kill({os.getpid()}, 9)"
 
 
 def never_ready(_, __) -> None:

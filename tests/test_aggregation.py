@@ -161,6 +161,12 @@ def test_the_command_line_grades_by_the_setting_and_without_the_prm_alike(tmp_pa
         (tmp_path / "gradatim.toml").write_text(line.format(library.path, kind, more))
         out = started("grade", "--no-prm", "--json", folder=tmp_path)
         got[kind, more] = json.loads(out.out)[0]["grading"]
+    assert "rule paper, cuts" in started("grade", "--no-prm", folder=tmp_path).out
+    (tmp_path / "gradatim.toml").write_text(line.format(library.path, "math-shepherd", ""))
+    assert "rule paper, min of step scores, cuts" in started("grade", "--no-prm", folder=tmp_path).out
+    gone = 'library = "{}"\n[prm]\nmodel = "gone"\nbackend = "local"\naggregation = "min"'
+    (tmp_path / "gradatim.toml").write_text(gone.format(library.path))
+    assert "min of step scores" in started("grade", "--no-prm", folder=tmp_path).out
     with gr.Library(library.path) as library:
         scores = {key: levels(library, id_)[9][1] for key, id_ in got.items()}
     assert scores["qwen", ""] == scores["math-shepherd", 'aggregation = "mean"'] == pytest.approx(sum(STEPS[9]) / 3)

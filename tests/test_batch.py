@@ -225,6 +225,16 @@ def test_evaluate_asks_in_batches(tmp_path):
             assert (result.left, result.overall.answers, server.stats().batches) == (0, 12, 1)
 
 
+def test_a_server_without_batches_ends_the_run_at_once(library):
+    """Where there is no /files, the run ends with what to change, and no question is listed as failed."""
+    with served() as server:
+        elsewhere = gr.Endpoint(name="m", base_url=server.url.replace("/v1", "/other/v1"), probe=False)
+        with pytest.raises(SetupError, match=r"has no batch API .*HTTP 404.* Take batch out"):
+            gr.attempt(library, gr.BatchEndpoint(elsewhere))
+        assert (requests_of(library), faults(library)) == ([20], {})
+        assert gr.attempt(library, batched(server)).answered == 20
+
+
 def test_files_stay_unless_they_are_not_wanted(library):
     """Files are left at the server, or removed when the answers are stored."""
     with served() as server:

@@ -255,6 +255,24 @@ def test_what_was_used_is_counted(server):
         assert prm.notes[0].endswith("2 written; 1 answers came without a count")
 
 
+@pytest.mark.parametrize("act", [402, "no credit"])
+def test_an_account_without_credit_ends_the_stage(server, act):
+    """No further request is sent to a server that wants to be paid first."""
+    server.faults = {"": [act]}
+    with prm_of(server, concurrency=1) as prm, pytest.raises(SetupError, match="no credit left"):
+        list(prm.score(SOLUTIONS))
+    assert len(server.requests) == 1
+
+
+def test_a_key_that_a_server_echoes_is_in_no_message(server, monkeypatch):
+    """A fault holds what the server said, and not the key that it repeats."""
+    monkeypatch.setenv("CRITIC_KEY", "sesame-1")
+    server.faults = {"": [400]}
+    with prm_of(server, api_key_env="CRITIC_KEY") as prm:
+        (got,) = dict(prm.score(ONE)).values()
+    assert "your header: Bearer [key]" in got.message
+
+
 def test_the_way_to_a_server_that_lists_nothing(server, monkeypatch):
     """A chat server need not list its models; one that is not there, or refuses the key, is named in a sentence."""
     server.listed = False

@@ -246,8 +246,10 @@ def test_a_folder_without_its_head_is_refused(folders, tmp_path, kind, name, sai
         (
             "reasonflux",
             lambda f: tiny.change(f, "tokenizer_config.json", chat_template=None),
-            "there is no chat template",
+            "its chat template .* is not there",
         ),
+        ("reasonflux", lambda f: tiny.change(f, "tokenizer_config.json", chat_template="{% if"), "cannot be used"),
+        ("reasonflux", lambda f: (f / "tokenizer_config.json").write_text("["), "cannot be used"),
         ("token-classification", lambda f: (f / "tokenizer_config.json").write_text("["), "not a JSON object"),
     ],
 )

@@ -161,7 +161,7 @@ def test_servers_killed_in_mid_stage_cost_no_row(folder, tmp_path_factory, word)
 @pytest.mark.slow
 def test_a_server_that_keeps_dying_ends_the_run(folder, word):
     """Beyond the limit the run ends with exit code 4 and the last lines; what was answered is there, and it goes on."""
-    write_settings(folder, base=("--latency", "0.2", "--do", "die-later=0.9"))
+    write_settings(folder, base=("--latency", "0.2", "--do", "die-later=3"))
     text = (folder / "gradatim.toml").read_text()
     (folder / "gradatim.toml").write_text(
         text.replace("concurrency = 4\n[prm]", "concurrency = 1\nserve_restarts = 1\nprobe = false\n[prm]")

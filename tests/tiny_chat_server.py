@@ -91,12 +91,19 @@ class TinyChatServer:
 
         if isinstance(act, int):
             return refusal(act, f"status {act}, as was asked for; your header: {request.headers.get('Authorization')}")
+        if act == "no credit":
+            return web.json_response({"error": {"message": "pay", "code": "insufficient_quota"}}, status=429)
         if act == "hang":
             await self._ending.wait()
         if act == "drop":
             request.transport.abort()
         if act in ("", "half"):
             return web.Response(body=b'{"choices": [{"logprobs"' if act else b"", content_type="application/json")
+        return self._asked(act, body)
+
+    def _asked(self, act, body):
+        from aiohttp import web
+
         if "max_tokens" in body and not self.takes_max_tokens:
             return refusal(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
         if body["top_logprobs"] > self.most_top:

@@ -73,5 +73,13 @@ class _Feed:
 
 
 def texts(replies) -> dict[tuple[int, int], str]:
-    """Return what was answered, without a last character that the limit cut in two; some engines write half of it."""
-    return {key: reply.content.rstrip("\ufffd") for key, reply in sorted(replies.items())}
+    """Return what was answered, as all engines write it.
+
+    That is without the tags of thinking, which are special tokens of the tiny model's and left out by vLLM alone; and
+    without a last character that the limit cut in two, of which some engines write half.
+    """
+    found = {}
+    for key, reply in sorted(replies.items()):
+        text = reply.content.replace("<think>", "").replace("</think>", "")
+        found[key] = text.rstrip("\ufffd")
+    return found

@@ -69,7 +69,8 @@ def calibrate(start: Start, /, out: str | None, shape: str | None, **options: An
 def calibrated(result: CalibrateResult) -> Iterator[str]:
     """Say what was found."""
     scored = f", {result.scored:,} attempts scored" if result.scored else ""
-    yield f"calibrate {result.model}: {result.prm} on {result.questions:,} questions{scored}"
+    how = "" if result.aggregation == "mean" else f", {result.aggregation} of step scores,"
+    yield f"calibrate {result.model}: {result.prm}{how} on {result.questions:,} questions{scored}"
     yield f"  rank correlation of score and pass rate: {_correlation(result.correlation)}, all {result.questions:,}"
     yield f"  {'':<39} {_correlation(result.correlation_wrong)}, {result.wrong:,} with a wrong attempt"
     yield "  score         questions  pass rate, of wrong attempts' questions"

@@ -153,9 +153,10 @@ def _cuts(text: str | None) -> list[float] | str | None:
 def graded(result: GradeResult) -> list[str]:
     """Say how levels relate to evidence."""
     scored = f", {result.scored:,} attempts scored" if result.scored else ""
+    how = "" if result.aggregation == "mean" else f", {result.aggregation} of step scores"
     words = [
         (
-            f"grade {result.model}: rule {result.rule}, cuts "
+            f"grade {result.model}: rule {result.rule}{how}, cuts "
             f"{', '.join(f'{cut:.3g}' for cut in result.cuts)}{scored} (grading {result.grading})"
         )
     ]

@@ -287,7 +287,8 @@ def _number(value: float | None) -> str:
 def query(start: Start, /, sql: str, shape: str | None) -> None:
     """Run a SELECT against the library.
 
-    Views: questions, attempts, verdicts, scores, grades, draws, chains, faults, drops, ledger.
+    Views: questions, attempts, verdicts, scores, grades, draws, chains, faults, drops, ledger,
+    batches, batch_items.
     """
     from gradatim.library.store import select
 

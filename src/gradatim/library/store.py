@@ -197,7 +197,7 @@ def select(library: Library, sql: str) -> tuple[list[str], Iterator[Row]]:
     if not _READS.match(sql):
         raise UsageError(
             "gradatim query only reads: start with SELECT or WITH. The views are questions, "
-            "attempts, verdicts, scores, grades, draws, chains, faults, drops, ledger."
+            "attempts, verdicts, scores, grades, draws, chains, faults, drops, ledger, batches."
         )
     reader = library._reader  # noqa: SLF001 - the one other reader of the connection, in the same file
     assert reader is not None
@@ -228,7 +228,7 @@ def _refused(error: Exception) -> BaseException:
         return KeyboardInterrupt()
     return UsageError(
         f"The query was refused by SQLite: {str(error).rstrip('.')}. The views are questions, attempts, "
-        "verdicts, scores, grades, draws, chains, faults, drops, ledger."
+        "verdicts, scores, grades, draws, chains, faults, drops, ledger, batches."
     )
 
 

@@ -60,7 +60,7 @@ PRICES = (
     ),
     Listed(
         model="claude-sonnet-5-5",
-        price=Price(input=2.0, cached_input=0.10, output=10.0),
+        price=Price(input=2.0, output=10.0),
         currency="USD",
         read="2026-10-24",
         source=_ANTHROPIC,

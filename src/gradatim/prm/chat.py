@@ -173,7 +173,7 @@ class ChatPRM:
             if answer.status == 200:
                 return self._read(answer)
             self._server.refuse_status(answer, _PATH)
-            message = self._server.clean(error_text(answer.body))
+            message = error_text(answer.body)
             if says_too_long(message):
                 return "too_long"
             if "logprobs" in message and top + 1 < len(_TOPS):

@@ -107,7 +107,7 @@ class PoolingPRM:
                 server = Asked(name=f"the PRM server {self._server.base}", served=self._served, context=self._context)
                 return read_pooling(answer.body, prepared, server)
             self._server.refuse_status(answer, "/pooling")
-            message = self._server.clean(error_text(answer.body))
+            message = error_text(answer.body)
             if says_too_long(message):
                 return refusal(prepared.steps, "too_long")
             if not says_no_such_task(message):

@@ -38,13 +38,17 @@ def _written(template: Any, prompt: str, steps: Sequence[str]) -> str:
 def _encoder(tokenizer: Any, file: Path) -> qwen.ChatEncoder:
     from transformers import AutoTokenizer  # noqa: PLC0415 - optional, and seconds to import
 
-    template = AutoTokenizer.from_pretrained(file.parent, local_files_only=True, trust_remote_code=False)
-    if template.chat_template is None:
-        raise SetupError(
-            f"{file.parent}: there is no chat template in it (tokenizer_config.json or chat_template.jinja), and this "
-            "PRM reads what its own template writes; fetch the folder again, complete"
-        )
-    fix_day(template)
+    where = f"{file.parent}: its chat template (tokenizer_config.json or chat_template.jinja)"
+    try:
+        template = AutoTokenizer.from_pretrained(file.parent, local_files_only=True, trust_remote_code=False)
+        there = template.chat_template is not None
+        fix_day(template)
+        if there:
+            _written(template, "", ())
+    except Exception as error:  # what transformers and jinja2 raise, whatever it is
+        raise SetupError(f"{where} cannot be used ({type(error).__name__}: {error}); fetch it again") from error
+    if not there:
+        raise SetupError(f"{where} is not there, and this PRM reads what it writes; fetch the folder again, complete")
     return qwen.encoder(tokenizer, file, write=partial(_written, template))
 
 

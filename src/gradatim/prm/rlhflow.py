@@ -54,6 +54,7 @@ def forbidden(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Encoder:
+    folder: Path
     tokenizer: Any
     render: Callable[[list[Turn]], str]
     """Writes a chat as the model's own template does, up to where the next answer begins."""
@@ -74,7 +75,10 @@ class _Encoder:
         if sum(number in self.special for number in ids) != self.each[0] + (count - 1) * self.each[1]:
             return "contains_step_tag"
         if -1 in at or any(ids[place + 1] != self.labels[1] for place in at[:-1]):
-            raise ValueError("the chat template does not put each step's label where the next answer begins")
+            raise SetupError(
+                f"{self.folder}: its chat template does not begin an answer where a step's label is to be; give the "
+                "folder that came with the PRM"
+            )
         return Encoded(key=prepared.key, steps=prepared.steps, ids=ids, at=at)
 
     def probabilities(self, model: Any, hidden: Any) -> Any:
@@ -102,7 +106,9 @@ def _encoder(tokenizer: Any, file: Path) -> _Encoder:
         for last in (0, 1)
     )
     labels = (one_token(tokenizer, BAD, file), one_token(tokenizer, GOOD, file))
-    return _Encoder(tokenizer=tokenizer, render=render, labels=labels, special=special, each=(one, two - one))
+    return _Encoder(
+        folder=file.parent, tokenizer=tokenizer, render=render, labels=labels, special=special, each=(one, two - one)
+    )
 
 
 def _head(config: Any) -> Mapping[str, Any]:

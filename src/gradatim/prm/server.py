@@ -138,17 +138,19 @@ class Server:
 
     def refuse_status(self, answer: Answer, path: str) -> None:
         """Raise `SetupError` for a status that every request would get."""
-        said = self.clean(error_text(answer.body))
+        said = error_text(answer.body)
         if answer.status in (401, 403):
             variable = self._way.api_key_env
             key = f"set {variable} to a key it takes" if variable else "name its key's variable in api_key_env"
             raise SetupError(f"the PRM server {self.base} asks for a key ({answer.status}: {said}); {key}")
+        if answer.status in (402, 429):
+            raise SetupError(f"the account at {self.base} has no credit left ({answer.status}: {said}); add credit")
         if answer.status in (404, 405):
             raise SetupError(f"{self.base}{path} is not there ({answer.status}: {said}); {self._upgrade}")
 
-    def clean(self, text: str) -> str:
-        """Return a server's text without the key that it may echo."""
-        return text.replace(self._key, "[key]") if self._key else text
+    def _cleaned(self, body: bytes) -> bytes:
+        """Return a server's answer without the key that it may echo."""
+        return body.replace(self._key.encode(), b"[key]") if self._key else body
 
     def close(self) -> None:
         """End the connections; a later `stream` opens new ones."""
@@ -199,14 +201,15 @@ class Server:
 
         try:
             async with self._session.request(method, self.base + path, json=body) as response:
-                content = await response.read()
+                content = self._cleaned(await response.read())
         except TimeoutError:
             return fault_of("timeout", f"no byte from {self.base}{path} for {self._way.idle_timeout:g} s"), 0.0
         except (aiohttp.ClientError, OSError) as error:
-            return fault_of("connection", self.clean(f"{type(error).__name__}: {error}")), 0.0
-        if response.status in (408, 409, 425, 429) or response.status >= 500:
+            return fault_of("connection", self._cleaned(f"{type(error).__name__}: {error}".encode()).decode()), 0.0
+        out_of_credit = response.status == 429 and b"insufficient_quota" in content
+        if not out_of_credit and (response.status in (408, 409, 425, 429) or response.status >= 500):
             pause = _seconds(response.headers.get("Retry-After", ""))
-            return fault_of(f"http_{response.status}", self.clean(error_text(content))), pause
+            return fault_of(f"http_{response.status}", error_text(content)), pause
         if response.status == 200 and not content.lstrip().startswith(b"{"):
             return fault_of("bad_json", f"{self.base}{path} sent no JSON object"), 0.0
         return Answer(status=response.status, body=content), 0.0

@@ -132,11 +132,12 @@ def _fences(text: str) -> list[Span]:
     spans = []
     opened: re.Match[str] | None = None
     for run in runs:
-        if not _begins_line(text, run.start()):
+        start, after = run.span()
+        if text[start - 1 : start] != "\n" and not _begins_line(text, start):
             continue
-        end = text.find("\n", run.end())
+        end = text.find("\n", after)
         end = len(text) if end < 0 else end
-        rest = text[run.end() : end]
+        rest = text[after:end]
         if opened is None:
             # ```x``` on one line is code within a sentence.
             opened = None if run[0][0] == "`" and "`" in rest else run

@@ -57,6 +57,8 @@ class GradeResult:
     setting: str
     grading: str
     rule: str
+    aggregation: Aggregation
+    """How a PRM's step scores became an attempt's one."""
     cuts: tuple[float, ...]
     levels: tuple[LevelLine, ...]
     ungraded: dict[str, int]
@@ -150,6 +152,7 @@ def _grade_setting(
         setting=setting.id,
         grading=grading.id,
         rule=settings.rule,
+        aggregation=basis.how,
         cuts=rule.cuts,
         levels=tuple(_line(row) for row in grades.by_level(library, grading)),
         ungraded=dict(reasons),

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _LOOK_AGAIN_SECONDS = 1.0
 """How often a feed that gives nothing is asked unprompted, should it forget to call `wake`."""
+_NO_SUCH_CALL = frozenset({"http_404", "http_405", "http_501"})
 _LOOKS = 5
 """How often files are read that are not what the server says they are: it may still be writing them."""
 
@@ -238,11 +239,14 @@ class BatchEngine:
         if file is not None:
             run.batch = self._shelf.move(run.batch, state="uploaded", input_file=file)
             return
-        ends = []
+        self._drop(run)
+        self._course.again.extend((asked.key, asked.tries - 1) for asked in run.items.values())
+
+    def _drop(self, run: UnderWay) -> None:
+        """Close a batch that never came to be."""
         for asked in run.items.values():
             self._settler.release(asked)
-            self._course.again.append((asked.key, asked.tries - 1))
-            ends.append(End(key=asked.key, outcome="not_sent", entry=asked.entry))
+        ends = [End(key=asked.key, outcome="not_sent", entry=asked.entry) for asked in run.items.values()]
         self._shelf.close(run.batch, "", "dropped", ends)
 
     # --- sending --------------------------------------------------------------------------------------------------
@@ -308,6 +312,12 @@ class BatchEngine:
         try:
             file = self._sender.upload(batch, draft.file)
         except Refused as fault:
+            if fault.fault.reason in _NO_SUCH_CALL:
+                self._drop(run)
+                raise SetupError(
+                    f"{self._model.name}: the server at {self._model.endpoint.base_url} has no batch API "
+                    f"({fault.fault.message}). Take batch out of the model's settings to ask one by one"
+                ) from fault
             self._refuse(run, (_as_error(fault),))
             return
         run.batch = self._shelf.move(batch, state="uploaded", input_file=file)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gradatim.config import EvaluateSettings
 from gradatim.errors import GradatimError
+from gradatim.models.batch_api import BatchEndpoint
 from gradatim.models.budget import prompt_bound
 from gradatim.models.capabilities import NAMES, Found
 from gradatim.models.endpoint import Endpoint
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
 
 SKEW = 60.0
 """Seconds by which clocks may differ before it is said."""
-_EXAMPLE = Solution(key=0, prompt="What is 1 + 1?", answer="We add 1 and 1.\n\nThat is 2.")
+_STEPS = (
+    "We are asked for the sum of 1 and 1, so we add the two numbers: 1 + 1 = 2.",
+    "We check it by taking 1 away again: 2 - 1 = 1. So the answer is 2.",
+)
+_EXAMPLE = Solution(key=0, prompt="What is 1 + 1?", answer="\n\n".join(_STEPS))
 """Two steps, and so two scores."""
 
 
@@ -86,6 +91,8 @@ async def _model(config: Config, name: str, model: ModelSettings) -> list[Checke
         return [Checked(what=what, found="works", note=f"{model.base_url}: a part of Gradatim")]
     try:
         opened = open_model(model)
+        if isinstance(opened, BatchEndpoint):
+            opened = opened.endpoint
         if not isinstance(opened, Endpoint):
             return [Checked(what=what, found="there", note=f"{model.model} in {model.path}; loaded when needed")]
         asked = _asked(config, name)
@@ -191,8 +198,8 @@ def _prm(settings: PrmSettings) -> list[Checked]:
         return [Checked(what="prm", found="does not work", note=str(error), works=False)]
     where = f"{settings.model} at {settings.base_url}"
     if isinstance(result, Fault):
-        said = f"{where}: {result.reason}: {result.message}"
-        return [Checked(what="prm", found="does not work", note=said, works=False)]
-    if result.reason:
-        return [Checked(what="prm", found="does not work", note=f"{where}: {result.reason}", works=False)]
-    return [Checked(what="prm", found="works", note=f"{where}: {len(result.scores)} scores for 2 steps")]
+        said, works = f"{result.reason}: {result.message}", False
+    else:
+        said = result.reason or f"{len(result.scores)} scores for {len(_STEPS)} steps"
+        works = len(result.scores) == len(_STEPS)
+    return [Checked(what="prm", found="works" if works else "does not work", note=f"{where}: {said}", works=works)]

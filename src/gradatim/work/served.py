@@ -125,12 +125,17 @@ class ServedModel:
             await asyncio.gather(waiting, return_exceptions=True)
             await asyncio.to_thread(self._end)
         await self._endpoint.close()
+        # Here too: what is held says in its results what became of the server so far.
+        self._take_notes()
         if not self._held:
             await asyncio.to_thread(self._end)
 
     def _end(self) -> None:
         """End the server, and take over what there is to say about it."""
         self._server.stop()
+        self._take_notes()
+
+    def _take_notes(self) -> None:
         self.notes += [said for note in self._server.notes if (said := f"{self.name}: {note}") not in self.notes]
 
     async def _up(self) -> Place:
