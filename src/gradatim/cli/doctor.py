@@ -63,7 +63,7 @@ def doctor(start: Start, /, shape: str | None) -> None:
     if shape is not None:
         print_rows(("what", "found", "note"), [*rows, *((one.what, one.found, one.note) for one in checked)], shape)
     else:
-        print_rows(("what", "found", "note"), rows, shape)
+        print_rows(("what", "found", "note"), rows, shape, whole=("found", "note"))
         _print(checked)
     failed = [one.what for one in checked if not one.works]
     default = next(one for one in tiers if one.tier is Tier.DEFAULT)

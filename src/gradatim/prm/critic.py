@@ -62,7 +62,7 @@ def critic(*, prompt: str | None = None, labels: tuple[str, str] = ("yes", "no")
     """
     good, bad = labels
     made = Labels(good=good, bad=bad)
-    if not (good and bad and made.which(good) == good and made.which(bad) == bad):
+    if not (good and bad and good != bad and made.which(good) == good and made.which(bad) == bad):
         raise UsageError(f"labels of the critic: {good!r} and {bad!r} are not two different words")
     if analysis < 0:
         raise UsageError(f"analysis of the critic: it is {analysis}; a count of tokens was expected")
