@@ -155,3 +155,15 @@ def test_a_server_that_cannot_be_started_is_found_out_before_it_is_needed(world)
     assert "no such folder" in found["model far"][1]
     assert found["prm"][0] == "does not work"
     assert "there is no program 'nowhere'" in found["prm"][1]
+
+
+def test_a_library_that_is_none_is_said(world, tmp_path):
+    """A file that is no library fails; none at all is no fault before the first questions are read."""
+    world('[models.tiny]\nmodel = "t"\nbase_url = "tiny:teacher"\n')
+    ended, found = rows()
+    assert (ended.code, found["disk for library"][1]) == (0, "no answers are planned yet")
+    (tmp_path / "library.db").write_text("This is no library at all.\n" * 50)
+    ended, found = rows()
+    assert ended.code == 4
+    assert "library.db is not a Gradatim library" in found["disk for library"][1]
+    assert ended.err.startswith("gradatim: Not everything that is configured works: the library. ")
