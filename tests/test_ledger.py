@@ -164,6 +164,23 @@ def test_nothing_is_paid_twice(library):
     assert why(library) == {"answer": 1}
 
 
+def test_however_many_are_closed_at_once_each_is_closed_once(library):
+    """A batch's answers that waited behind a full disk are one commit: more of them than SQLite takes values."""
+    account, usual = ledger.ensure_account(library, "attempt", Role.BASE, "m"), 32_766
+    made = [ledger.Entry(account=account, prompt=1, completion=1, pico=None) for _ in range(2 * usual + 2)]
+    paid, released = made[::2], made[1::2]
+    with library.transaction() as connection:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, usual)
+        ledger.reserve(connection, *made)
+        keys = ledger.pay_all(connection, [(one, ledger.ANSWER, SPENT) for one in paid])
+        assert keys == list(range(1, usual + 2))
+        assert ledger.release(connection, *released)
+        assert not ledger.release(connection, *released)
+        again = [(one, ledger.ANSWER, SPENT) for one in paid[:300]]
+        assert ledger.pay_all(connection, again) == [None] * 300
+    assert why(library) == {"answer": usual + 1}
+
+
 def test_an_answer_that_is_there_already_was_paid_for_all_the_same(library):
     """A second answer to the same sample is not stored, and its cost is."""
     setting = attempts.ensure_setting(library, Role.BASE, "m", attempts.sampling_text(Sampling()))
