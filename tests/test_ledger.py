@@ -13,9 +13,10 @@ from gradatim.errors import SetupError
 from gradatim.library import attempts, ledger, schema, store
 from gradatim.library.store import Library
 from gradatim.models.budget import Budget, prompt_bound
+from gradatim.models.engine import Engine
 from gradatim.models.faults import Retry
 from gradatim.models.prices import PRICES
-from gradatim.types import Reply, Role, Sampling, Spent, Usage
+from gradatim.types import Reply, Request, Role, Sampling, Spent, Usage
 from gradatim.work.spending import COLUMNS, shares, spent
 from pools import drawn_library, pool_library
 
@@ -206,6 +207,43 @@ def test_where_nothing_can_be_reserved_nothing_is_sent(library, monkeypatch):
         run(library, model)
     assert model.asked == 0
     assert why(library) == {}
+
+
+def test_a_fault_of_the_books_ends_a_run_whose_feed_waits_for_answers():
+    """A request that is lost inside the engine is raised, also where the feed stays open until it has its answer."""
+
+    class Broken:
+        async def reserved(self, request, reservation):
+            pass
+
+        def answered(self, *paid):
+            raise KeyError(paid)
+
+        def failed(self, *paid):
+            pass
+
+    class Feed:
+        asked = 0
+
+        def take(self):
+            self.asked += 1
+            return Request(key=1, messages=(), sampling=Sampling(), seed=0) if self.asked == 1 else None
+
+        def open(self):
+            return True
+
+    class Instant:
+        name = "m"
+
+        async def ask(self, _):
+            return Reply(content="4", finish_reason="stop", usage=Usage(prompt=1, completion=1))
+
+        async def close(self):
+            pass
+
+    ignored = {"on_reply": lambda *_: None, "on_fault": lambda *_: None}
+    with pytest.raises(KeyError):
+        Engine(Instant(), Feed(), settings=ENGINE, budget=Budget(tokens=10**6), books=Broken(), **ignored).run()
 
 
 def test_a_run_that_ends_while_requests_wait_for_their_reservations_sends_and_owes_nothing(library, monkeypatch):
