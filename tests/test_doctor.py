@@ -20,6 +20,10 @@ api_key_env = "NO_SUCH_KEY"
 model = "mock"
 base_url = "{url}"
 probe = false
+[models.batched]
+model = "mock"
+base_url = "{url}"
+batch = true
 [models.tiny]
 model = "tiny-teacher"
 base_url = "tiny:teacher"
@@ -66,6 +70,7 @@ def test_all_are_shown_when_one_is_down(world):
     assert "NO_SUCH_KEY is not set" in found["model teacher"][1]
     assert found["model quiet"] == ("there", f"mock at {server.url}; not asked: probe = false")
     assert found["model tiny"][0] == "works"
+    assert (found["model batched"][0], found["model batched: n"][0]) == ("works", "yes")
     assert found["prm"] == ("works", f"prm at {server.url}: 2 scores for 2 steps")
     assert "model base: clock" not in found
 

@@ -103,7 +103,7 @@ def test_the_request_asks_for_one_token_and_its_likely_ones(server):
     }
 
 
-@pytest.mark.parametrize("acts", [[500, 503, "ok"], ["drop", "ok"], ["", "ok"], [429, "ok"]])
+@pytest.mark.parametrize("acts", [[500, 503, "ok"], ["drop", "ok"], ["empty body", "ok"], [429, "ok"]])
 def test_passing_faults_are_tried_again(server, acts):
     """A server error, a dropped connection, an empty body and a 429 end in scores once the server recovers."""
     server.faults = {"SHAKY": acts}
@@ -118,7 +118,7 @@ def test_passing_faults_are_tried_again(server, acts):
         (500, "http_500", 4),
         (400, "http_400", 1),
         ("drop", "connection", 4),
-        ("", "bad_json", 4),
+        ("empty body", "bad_json", 4),
         ("half", "bad_json", 1),
         ("error in 200", "server_error", 1),
         ("no choice", "bad_json", 1),

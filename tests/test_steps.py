@@ -58,8 +58,8 @@ def test_paragraphs_are_steps(paragraphs):
     ],
 )
 def test_hostile_answers_take_linear_time(unit):
-    """An answer of 400,000 characters made of openers, closers or white space is split in a second of CPU time."""
+    """An answer of 400,000 characters made of openers, closers or white space is split in under a second."""
     answer = unit * (400_000 // len(unit))
-    start = time.process_time()
+    start = time.perf_counter()
     split_steps("x" + answer + "x")
-    assert time.process_time() - start < 1.0
+    assert time.perf_counter() - start < 1.0

@@ -41,7 +41,7 @@ def attempt(library, running, what="keep", *, first=FIRST, limit=LARGE, way=None
     larger = {} if what == "keep" else {"truncated": what, "truncated_max_tokens": limit}
     settings = gr.AttemptSettings(max_tokens=first, **larger)
     return gr.attempt(
-        library, gr.Endpoint(name="m", base_url=running.url, continues=way), settings, engine=QUICK, **more
+        library, gr.Endpoint(name="m", base_url=running.url, continues=way, probe=False), settings, engine=QUICK, **more
     )
 
 

@@ -7,9 +7,9 @@ attributes to set it up wrongly, and `faults` to make single texts fail.
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
+
+from faulty_server import FaultyServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,23 +18,19 @@ MODEL = "Qwen/Tiny-PRM"
 TASKS = ("token_embed", "token_classify")
 
 
-class TinyPRMServer:
+class TinyPRMServer(FaultyServer):
     """Use as a context manager; `url` is where it listens."""
 
+    MODEL = MODEL
+    PATH = "/pooling"
+    HALF = b'{"data": [{"data": [[0.5,'
+
     def __init__(self, folder: Path) -> None:
-        self.faults = {}
-        """From a mark that a text holds to what is done on its nth request: `[500, "hang", "ok"]`; the last is kept."""
-        self.requests = []
-        self.headers = []
-        self.most_at_once = 0
+        super().__init__()
         self.tasks = TASKS
         self.needs_task = False
         self.step_tag = "<extra_0>"
         self.softmax = True
-        self.max_model_len = 512
-        self.delay = 0.0
-        self._at_once = 0
-        self._tries = {}
         self._folder = folder
         self._load(folder)
 
@@ -51,70 +47,12 @@ class TinyPRMServer:
         self._backbone.load_state_dict({name.removeprefix("model."): self._weights[name] for name in names})
         self._torch = torch
 
-    def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self.url = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
-        return self
+    def _text(self, body) -> str:
+        return body["input"] if "input" in body else str(body["messages"])
 
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ending.set)
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _start(self) -> str:
+    def _answered(self, act, body):
         from aiohttp import web
 
-        self._ending = asyncio.Event()
-        app = web.Application()
-        app.router.add_get("/v1/models", self._models)
-        app.router.add_post("/pooling", self._pooling)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        return f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-
-    async def _models(self, request):
-        from aiohttp import web
-
-        self.headers.append(dict(request.headers))
-        return web.json_response({"object": "list", "data": [{"id": MODEL, "object": "model"}]})
-
-    async def _pooling(self, request):
-        self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
-        try:
-            body = await request.json()
-            self.requests.append(body)
-            await asyncio.sleep(self.delay)
-            text = body["input"] if "input" in body else str(body["messages"])
-            mark = next((mark for mark in self.faults if mark in text), "")
-            number = self._tries[mark] = self._tries.get(mark, 0) + 1
-            acts = self.faults.get(mark, ["ok"])
-            return await self._act(acts[min(number, len(acts)) - 1], request, body)
-        finally:
-            self._at_once -= 1
-
-    async def _act(self, act, request, body):
-        from aiohttp import web
-
-        if isinstance(act, int):
-            return _refusal(act, f"status {act}, as was asked for; your header: {request.headers.get('Authorization')}")
-        if isinstance(act, tuple):
-            status, message = act
-            return _refusal(status, message)
-        if act == "hang":
-            await self._ending.wait()
-        if act == "drop":
-            request.transport.abort()
-        if act == "empty body":
-            return web.Response(body=b"")
-        if act == "half":
-            return web.Response(body=b'{"data": [{"data": [[0.5,', content_type="application/json")
         if act == "retry later":
             return web.json_response({}, status=429, headers={"Retry-After": "0.05"})
         answer, status = self._answer(body)
@@ -184,13 +122,6 @@ class TinyShepherdServer(TinyPRMServer):
             return logits[:, :50].tolist()
         chosen = logits[:, [self._tokenizer.token_to_id(token) for token in ("▁-", "▁+")]]
         return (chosen.softmax(dim=-1) if self.softmax else chosen).tolist()
-
-
-def _refusal(status: int, message: str):
-    from aiohttp import web
-
-    body = {"error": {"message": message, "type": "BadRequestError", "param": None, "code": status}}
-    return web.json_response(body, status=status)
 
 
 def _spoilt(act, answer):

@@ -71,7 +71,7 @@ class ModelSettings(Settings, frozen=True):
     idle_timeout: float = 300.0
     """Seconds without a byte after which a request counts as dead. There is no limit on the whole."""
     probe: bool = True
-    """Ask the server what it can do, in ten tiny requests at most, before a run asks it anything: docs/servers.md."""
+    """Ask the server what it can do, in twelve tiny requests at most, before a run does: docs/servers.md."""
     tries: int = 5
     """Tries per request in one run, for faults that may pass."""
     continues: Literal["vllm", "prefix", "mistral"] | None = None

@@ -118,16 +118,8 @@ def teach(
     further = furthers_of(settings, model)
     desk = Desk(library, draw, setting, sampling, settings, curate or CurateSettings(), further)
     judge_ = _Judge(library, desk, verify)
-    asking = Asking(
-        library,
-        model,
-        setting,
-        stage="teach",
-        price=price,
-        committed=judge_.put,
-        level_of=desk.level_of,
-        further=further,
-    )
+    asking = Asking(library, model, setting, stage="teach", price=price, committed=judge_.put, level_of=desk.level_of)
+    asking.further = further
     asking.tries = settings.tries
     stopped, asked = "", 0
 

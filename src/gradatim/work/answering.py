@@ -106,7 +106,8 @@ def answer(library: Library, model: Model, wanted: Wanted, means: Means) -> Atte
     feed = _Missing(library, setting, wanted)
     cut = None if further is None else _CutOff(library, setting, wanted, further, feed)
     committed = None if cut is None else cut.committed
-    asking = Asking(library, model, setting, stage=wanted.stage, price=price, committed=committed, further=further)
+    asking = Asking(library, model, setting, stage=wanted.stage, price=price, committed=committed)
+    asking.further = further
     asking.samples = wanted.samples
     if cut is not None:
         cut.wake = asking.wake

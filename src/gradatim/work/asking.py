@@ -65,7 +65,6 @@ class Asking:
         price: Price | None,
         committed: Callable[[Sequence[Stored]], None] | None = None,
         level_of: Callable[[int], int | None] = lambda _: None,
-        further: Furthers | None = None,
     ) -> None:
         """`committed` gets answers and faults once they are durable; `level_of` a question's level, for the ledger."""
         self._library = library
@@ -74,7 +73,8 @@ class Asking:
         self._stage = stage
         self._price = price
         self._committed = committed
-        self._further = further
+        self.further: Furthers | None = None
+        """The further requests that its feed makes; what they bring is looked at here."""
         self.second = 0
         """Further answers that came."""
         self._level_of = level_of
@@ -226,7 +226,7 @@ class Asking:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the model found out about its server and concerns the user; a model need not note anything."""
-        found = () if self._further is None else self._further.notes(self._model.name)
+        found = () if self.further is None else self.further.notes(self._model.name)
         return (*getattr(self._model, "notes", ()), *found)
 
     def wake(self) -> None:
@@ -282,11 +282,11 @@ class Asking:
         )
 
     def _further_answer(self, request: Request, reply: Reply) -> NewFurther:
-        assert self._further is not None
+        assert self.further is not None
         question, sample = question_and_sample(request.key)
         self.second += 1
         cost = self._cost(reply)
-        kind, reply = self._further.read(request, reply)
+        kind, reply = self.further.read(request, reply)
         return NewFurther(
             setting=self._setting.pk,
             question=question,
@@ -299,8 +299,8 @@ class Asking:
         )
 
     def _gave_up(self, request: Request, fault: Fault) -> NewFault:
-        if self._further is not None:
-            self._further.failed(request)
+        if self.further is not None:
+            self.further.failed(request)
         return self._fault(request.key, fault)
 
     def _fault(self, key: int, fault: Fault) -> NewFault:
