@@ -20,7 +20,7 @@ GREEDY = Sampling(temperature=0.0, max_tokens=48)
 WARM = Sampling(temperature=0.8, max_tokens=48)
 STOPPED = Sampling(temperature=0.0, max_tokens=48, extra_body=json.dumps({"stop": ["e", "Q"]}))
 ENGINES = ("vllm", "transformers")
-CUT, WHOLE = 9, 48
+CUT, WHOLE = 9, 150
 ROWS = (
     "SELECT question, content, finish_reason, completion_tokens, further FROM attempts WHERE sampling LIKE ? ORDER BY 1"
 )
@@ -124,3 +124,4 @@ def test_a_continued_answer_of_vllm_is_the_uncut_one(found, library):
     continued = [number for number, row in enumerate(short) if row[4] == furthers.CONTINUED]
     assert len(continued) == first.cut_off.first
     assert [short[number][:4] for number in continued] == [whole[number][:4] for number in continued]
+    assert {whole[number][2] for number in continued} == {"stop", "length"}
