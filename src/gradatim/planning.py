@@ -51,21 +51,25 @@ class Planned:
     note: str = ""
 
 
-def plan(config: Config) -> list[Planned]:
-    """Return what `run` would do. Works without a library too."""
+def plan(config: Config, *, stages: int | None = None) -> list[Planned]:
+    """Return what `run` would do, in its first `stages` stages or all. Works without a library too.
+
+    What a later stage needs of the settings is not asked for.
+    """
     if not Path(config.library).exists():
-        return _from_nothing(config)
+        return _from_nothing(config)[:stages]
     with Library(config.library) as library:
-        return [
-            _ingest(library, config),
-            _attempt(library, config),
-            _verify(library),
-            _grade(library, config),
-            _sample(library, config),
-            _teach(library, config),
-            _curate(library, config),
-            _export(config),
+        planners: list[Callable[[], Planned]] = [
+            lambda: _ingest(library, config),
+            lambda: _attempt(library, config),
+            lambda: _verify(library),
+            lambda: _grade(library, config),
+            lambda: _sample(library, config),
+            lambda: _teach(library, config),
+            lambda: _curate(library, config),
+            lambda: _export(config),
         ]
+        return [planned() for planned in planners[:stages]]
 
 
 def _from_nothing(config: Config) -> list[Planned]:
