@@ -48,6 +48,8 @@ class Made:
     tokens: int | None
     money: float | None
     kills: int
+    truncated: str
+    """What becomes of answers that are cut off."""
     server: MockSettings
 
 
@@ -70,6 +72,9 @@ def make(seed: int) -> Made:
     count = {"clean": 0, "one kind": 1, "all kinds": random_.randint(2, len(KINDS))}[sort]
     most = 0.3 if sort == "one kind" else 0.08
     faults = {one: random_.uniform(most / 4, most) for one in random_.sample(KINDS, count)}
+    truncated = random.Random(f"cut off {seed}").choice(("keep", "retry", "continue"))
+    if truncated != "keep":
+        faults["truncated"] = 0.4
     return Made(
         seed=seed,
         stage=stage,
@@ -81,6 +86,7 @@ def make(seed: int) -> Made:
         tokens=None if kind == "money" else int(worst * share),
         money=None if kind == "tokens" else price.worst(questions * 700, questions * max_tokens) / 1e12 * share,
         kills=random_.randint(1, 4),
+        truncated=truncated,
         server=MockSettings(
             usage=random_.choice(("random", "untold")) if sort == "all kinds" else "random",
             accuracy=random_.uniform(0.3, 1),
@@ -105,6 +111,7 @@ def _write(folder: Path, made: Made, url: str) -> None:
     limits = {"tokens": made.tokens, "money": made.money}
     budget = [f"{key} = {value!r}" for key, value in limits.items() if value is not None]
     price = [f"input = {made.price.input!r}", f"output = {made.price.output!r}"]
+    larger = f"truncated_max_tokens = {2 * made.max_tokens}"
     price += [] if made.price.cached_input is None else [f"cached_input = {made.price.cached_input!r}"]
     lines = [
         "[models.m]",
@@ -115,9 +122,11 @@ def _write(folder: Path, made: Made, url: str) -> None:
         "tries = 3",
         f"stream = {str(made.stream).lower()}",
         f"price = {{ {', '.join(price)} }}",
+        'continues = "vllm"',
         f"[{made.stage}]",
         'model = "m"',
         f"max_tokens = {made.max_tokens}",
+        *([] if made.truncated == "keep" else [f'truncated = "{made.truncated}"', larger]),
         *(["samples = 2"] if made.stage == "evaluate" else []),
         f"budget = {{ {', '.join(budget)} }}",
     ]
@@ -215,8 +224,15 @@ def _check_spending(folder: Path, made: Made, stats: MockStats) -> dict[str, flo
 def _check_answers(folder: Path, made: Made, stats: MockStats, fresh: int) -> None:
     """Of the answers that were sent, those of the last moments before a kill alone may be missing."""
     with Library(folder / "library.db") as library:
-        there = library.value("SELECT count(*) FROM attempts WHERE model = 'm' AND role = ?", (STAGES[made.stage],))
+        there = _answers(library, made)
     assert stats.bodies_answered - there <= fresh, f"seed {made.seed}: {stats.bodies_answered} sent, {there} there"
+
+
+def _answers(library: Library, made: Made) -> int:
+    """Count the answers that are there, further ones for those that were cut off included."""
+    views = ("attempts", "furthers")
+    counts = (f"SELECT count(*) FROM {view} WHERE model = 'm' AND role = ?" for view in views)
+    return sum(library.value(sql, (STAGES[made.stage],)) for sql in counts)
 
 
 def _check_books(folder: Path, made: Made, stats: MockStats) -> dict[str, float]:
@@ -224,16 +240,19 @@ def _check_books(folder: Path, made: Made, stats: MockStats) -> dict[str, float]
     with Library(folder / "library.db") as library:
         why = dict(library.all("SELECT why, count(*) FROM ledger GROUP BY 1"))
         assert "open" not in why
-        attempts = library.value("SELECT count(*) FROM attempts WHERE model = 'm' AND role = ?", (STAGES[made.stage],))
+        answers = _answers(library, made)
         linked, distinct, alike = library.all(
             "SELECT count(*), count(DISTINCT p.pk), count(*) FILTER (WHERE "
             "coalesce(a.prompt_tokens, p.prompt) = p.prompt AND coalesce(a.completion_tokens, p.completion) = "
             "p.completion AND p.why = 'answer' AND p.question = a.question) "
-            "FROM attempt a JOIN payment p ON p.pk = a.payment"
+            "FROM (SELECT question, prompt_tokens, completion_tokens, payment FROM attempt UNION ALL SELECT "
+            "b.question, f.prompt_tokens, f.completion_tokens, f.payment FROM further f "
+            "JOIN attempt b ON b.pk = f.attempt) a "
+            "JOIN payment p ON p.pk = a.payment"
         )[0]
     counts = (linked, distinct, alike, why.get("answer", 0))
-    assert set(counts) == {attempts}, f"seed {made.seed}: {attempts} attempts, payments {counts}"
+    assert set(counts) == {answers}, f"seed {made.seed}: {answers} answers, payments {counts}"
     assert why.get("lost", 0) <= made.kills * made.concurrency, (made.seed, why)
     # Beyond the requests that the server saw, those alone that were reserved and not sent when a process died.
     assert sum(why.values()) <= stats.requests + made.kills * made.concurrency, (made.seed, why)
-    return {"requests": stats.requests, "answers": attempts} | {f"why {key}": count for key, count in why.items()}
+    return {"requests": stats.requests, "answers": answers} | {f"why {key}": count for key, count in why.items()}

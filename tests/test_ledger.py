@@ -13,9 +13,10 @@ from gradatim.errors import SetupError
 from gradatim.library import attempts, ledger, schema, store
 from gradatim.library.store import Library
 from gradatim.models.budget import Budget, prompt_bound
+from gradatim.models.engine import Engine
 from gradatim.models.faults import Retry
 from gradatim.models.prices import PRICES
-from gradatim.types import Reply, Role, Sampling, Spent, Usage
+from gradatim.types import Reply, Request, Role, Sampling, Spent, Usage
 from gradatim.work.spending import COLUMNS, shares, spent
 from pools import drawn_library, pool_library
 
@@ -164,6 +165,23 @@ def test_nothing_is_paid_twice(library):
     assert why(library) == {"answer": 1}
 
 
+def test_however_many_are_closed_at_once_each_is_closed_once(library):
+    """A batch's answers that waited behind a full disk are one commit: more of them than SQLite takes values."""
+    account, usual = ledger.ensure_account(library, "attempt", Role.BASE, "m"), 32_766
+    made = [ledger.Entry(account=account, prompt=1, completion=1, pico=None) for _ in range(2 * usual + 2)]
+    paid, released = made[::2], made[1::2]
+    with library.transaction() as connection:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, usual)
+        ledger.reserve(connection, *made)
+        keys = ledger.pay_all(connection, [(one, ledger.ANSWER, SPENT) for one in paid])
+        assert keys == list(range(1, usual + 2))
+        assert ledger.release(connection, *released)
+        assert not ledger.release(connection, *released)
+        again = [(one, ledger.ANSWER, SPENT) for one in paid[:300]]
+        assert ledger.pay_all(connection, again) == [None] * 300
+    assert why(library) == {"answer": usual + 1}
+
+
 def test_an_answer_that_is_there_already_was_paid_for_all_the_same(library):
     """A second answer to the same sample is not stored, and its cost is."""
     setting = attempts.ensure_setting(library, Role.BASE, "m", attempts.sampling_text(Sampling()))
@@ -189,6 +207,43 @@ def test_where_nothing_can_be_reserved_nothing_is_sent(library, monkeypatch):
         run(library, model)
     assert model.asked == 0
     assert why(library) == {}
+
+
+def test_a_fault_of_the_books_ends_a_run_whose_feed_waits_for_answers():
+    """A request that is lost inside the engine is raised, also where the feed stays open until it has its answer."""
+
+    class Broken:
+        async def reserved(self, request, reservation):
+            pass
+
+        def answered(self, *paid):
+            raise KeyError(paid)
+
+        def failed(self, *paid):
+            pass
+
+    class Feed:
+        asked = 0
+
+        def take(self):
+            self.asked += 1
+            return Request(key=1, messages=(), sampling=Sampling(), seed=0) if self.asked == 1 else None
+
+        def open(self):
+            return True
+
+    class Instant:
+        name = "m"
+
+        async def ask(self, _):
+            return Reply(content="4", finish_reason="stop", usage=Usage(prompt=1, completion=1))
+
+        async def close(self):
+            pass
+
+    ignored = {"on_reply": lambda *_: None, "on_fault": lambda *_: None}
+    with pytest.raises(KeyError):
+        Engine(Instant(), Feed(), settings=ENGINE, budget=Budget(tokens=10**6), books=Broken(), **ignored).run()
 
 
 def test_a_run_that_ends_while_requests_wait_for_their_reservations_sends_and_owes_nothing(library, monkeypatch):
@@ -292,6 +347,9 @@ def test_prices_have_a_date_a_source_and_a_line_that_the_settings_take(tmp_path)
             listed.price.output,
         )
     assert [row["model"] for row in json.loads(called("prices", "flash", "--json").out)] == ["deepseek-flash"]
+    lines = called("prices", "flash").out.splitlines()
+    assert lines[0].startswith("deepseek-flash  USD, as read on ")
+    assert lines[1] == f"  {shown[0]['for gradatim.toml']}"
     refused = called("prices", "gpt-9000")
     assert refused.code == 2
     assert "Look it up" in refused.err

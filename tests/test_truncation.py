@@ -8,7 +8,7 @@ import pytest
 import gradatim as gr
 from gradatim.config import BudgetSettings, ModelSettings, PriceSettings
 from gradatim.errors import UsageError
-from gradatim.library import attempts, counts, verdicts
+from gradatim.library import attempts, counts, furthers, questions, verdicts
 from gradatim.pipeline import do_attempt, spent
 from gradatim.reasoning import joined
 from gradatim.types import Domain, Role
@@ -139,6 +139,24 @@ def test_a_verdict_on_the_first_answer_does_not_count_for_the_whole(library):
         assert gr.verify(library, again=True).judged == 20
         assert gr.verify(library).judged == 0
         assert verdicts.count_unjudged(library, Domain.MATH, 3) == 0
+
+
+def test_a_run_that_goes_on_asks_further_for_each_answer_once(library):
+    """Answers of an earlier run and of this one are apart: none gets two further requests at the same time."""
+    with server(library, latency=0.02) as running:
+        half = gr.AttemptSettings(max_tokens=FIRST, limit=10)
+        gr.attempt(library, gr.Endpoint(name="m", base_url=running.url), half, engine=QUICK)
+        (setting,) = attempts.settings(library)
+        there = furthers.waiting(library, setting, questions.sets(library), 1)
+        price = gr.Price(input=1.0, output=10.0)
+        done = attempt(library, running, "retry", price=price, budget=gr.Budget(tokens=10**6, price=price))
+        assert (done.answered, done.asked_further, running.stats().requests) == (10, 20, 40)
+        assert library.value("SELECT count(*) FROM ledger WHERE why = 'answer'") == 30
+        # What was asked for before the run is not what came in it.
+        with library.transaction() as connection:
+            connection.execute("DELETE FROM further_text")
+            connection.execute("DELETE FROM further")
+        assert len(list(there)) == 10
 
 
 def test_an_answer_that_is_cut_off_again_stays_undecided_and_is_not_asked_again(library):

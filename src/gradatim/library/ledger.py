@@ -77,9 +77,13 @@ def reserve(connection: sqlite3.Connection, *entries: Entry) -> None:
 
 def release(connection: sqlite3.Connection, *entries: Entry) -> bool:
     """Take reservations back: their requests cost nothing. False where one is not open, and so was closed before."""
-    marks = ", ".join("?" * len(entries))
-    found = connection.execute(f"DELETE FROM reservation WHERE pk IN ({marks})", [one.pk for one in entries])
-    return found.rowcount == len(entries)
+    found = 0
+    for at in range(0, len(entries), _ROWS):
+        part = entries[at : at + _ROWS]
+        marks = ", ".join("?" * len(part))
+        sql = f"DELETE FROM reservation WHERE pk IN ({marks})"
+        found += connection.execute(sql, [one.pk for one in part]).rowcount
+    return found == len(entries)
 
 
 def pay(connection: sqlite3.Connection, entry: Entry, why: str, spent: Spent) -> int | None:
@@ -89,12 +93,18 @@ def pay(connection: sqlite3.Connection, entry: Entry, why: str, spent: Spent) ->
 
 def pay_all(connection: sqlite3.Connection, closed: Sequence[tuple[Entry, str, Spent]]) -> list[int | None]:
     """Put payments in the place of reservations, as `pay` does; the keys are in the order of what was paid for."""
+    parts = (closed[at : at + _ROWS] for at in range(0, len(closed), _ROWS))
+    return [key for part in parts for key in _pay(connection, part)]
+
+
+def _pay(connection: sqlite3.Connection, closed: Sequence[tuple[Entry, str, Spent]]) -> list[int | None]:
+    """Pay for as many as one statement takes."""
     marks = ", ".join("?" * len(closed))
     open_ = f"SELECT count(*) FROM reservation WHERE pk IN ({marks})"
     if connection.execute(open_, [entry.pk for entry, _, _ in closed]).fetchone()[0] < len(closed):
         if len(closed) == 1:
             return [None]
-        return [key for one in closed for key in pay_all(connection, [one])]
+        return [key for one in closed for key in _pay(connection, [one])]
     release(connection, *(entry for entry, _, _ in closed))
     first = connection.execute("SELECT coalesce(max(pk), 0) FROM payment").fetchone()[0] + 1
     now = time.time()

@@ -30,7 +30,8 @@ def paged(library: Library, sql: str, values: Sequence[object], keys: tuple[int 
         return
     after = first - 1
     while after < last:
-        up_to = after + WINDOW
+        # Not beyond the last: rows that came since are another reader's.
+        up_to = min(after + WINDOW, last)
         page = library.all(f"{sql} LIMIT {PAGE}", (*values, after, up_to))
         yield from page
         after = page[-1][0] if len(page) == PAGE else up_to

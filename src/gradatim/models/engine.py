@@ -179,6 +179,8 @@ class Engine:
             self._busy += 1
             try:
                 await self._serve(request)
+            except Exception as error:  # noqa: BLE001 - raised by `run`: a feed would wait for this request for ever
+                self._end(error)
             finally:
                 self._busy -= 1
 
