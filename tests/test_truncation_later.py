@@ -202,6 +202,22 @@ def test_a_copy_brings_its_further_answers_home(tmp_path):
             assert gr.verify(library).judged == 0
 
 
+def test_what_came_home_cut_off_is_judged_anew_when_it_is_retried(tmp_path):
+    """A verdict that a copy brings home counts as one of the checker's own round, so the whole answer gets its own."""
+    settings = {"sets": ["test"], "samples": 1, "max_tokens": 9}
+    cut, retried = gr.EvaluateSettings(**settings), gr.EvaluateSettings(**settings, **RETRY)
+    with held_library(tmp_path) as library, gr.MockServer(gr.MockSettings()) as running:
+        first, model = (gr.Endpoint(name=name, base_url=running.url, probe=False) for name in ("first", "m"))
+        gr.evaluate(library, first, cut)
+        gr.evaluate(library, first, retried)
+        absorbing.copy(library, tmp_path / "copy.db")
+        with gr.Library(tmp_path / "copy.db", write=True) as other:
+            gr.evaluate(other, model, cut)
+            absorbing.absorb(library, other, "m")
+        (done,) = gr.evaluate(library, model, retried)
+        assert (done.unjudged, done.undecided, done.cut_off.retried) == (0, {}, done.questions)
+
+
 def test_an_older_library_reads_as_it_did(tmp_path, monkeypatch):
     """A library from before reads as it did: its answers are the first ones, and its verdicts count."""
     with monkeypatch.context() as before:
