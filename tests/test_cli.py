@@ -9,6 +9,7 @@ import os
 import pty
 import shutil
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 import gradatim
 from cli_world import COMMAND, SOURCE, called, make_libraries, started, write_pool
 from gradatim.cli import main
+from gradatim.cli.output import print_rows
 from gradatim.pipeline import STAGES
 
 
@@ -329,6 +331,15 @@ def test_the_last_library_named_wins(folder):
     (folder / "gradatim.toml").write_text('library = "nowhere.db"\n')
     assert called("status").code == 3
     assert called("--library", "library.db", "status").code == 0
+
+
+def test_a_terminal_shows_ids_and_notes_uncut(monkeypatch):
+    """Long texts are cut on a terminal, but neither the id that `batches --cancel` takes nor a sentence with advice."""
+    long = "batch_68f2b7c1d2e48190a1b2c3d4e5f60718"
+    monkeypatch.setattr(sys, "stdout", shown := io.StringIO())
+    shown.isatty = lambda: True
+    print_rows([*"abcdefg", "id"], [[*([long] * 7), long]], None, whole=("id",))
+    assert shown.getvalue().splitlines()[1] == "  ".join([*([long[:19] + "…"] * 7), long])
 
 
 @pytest.mark.usefixtures("folder")

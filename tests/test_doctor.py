@@ -139,3 +139,31 @@ def test_nothing_configured_asks_nothing(tmp_path, monkeypatch):
     ended, found = rows()
     assert ended.code == 0
     assert not [what for what in found if what.startswith(("model", "prm", "key", "disk for"))]
+
+
+def test_a_server_that_cannot_be_started_is_found_out_before_it_is_needed(world):
+    """Servers of our own are not started, but a program or a folder that is not there is said, with exit code 4."""
+    world(
+        '[models.base]\nmodel = "b"\npath = "tiny:base"\nserve = "vllm"\nserve_command = ["true"]\n'
+        '[models.far]\nmodel = "no/such/folder"\nserve = "vllm"\nserve_command = ["true"]\n'
+        '[prm]\nmodel = "p"\npath = "tiny:prm"\nserve = "vllm"\nserve_command = ["nowhere"]\n'
+    )
+    ended, found = rows()
+    assert ended.code == 4
+    assert found["model base"] == ("not asked", "b: started when needed")
+    assert found["model far"][0] == "does not work"
+    assert "no such folder" in found["model far"][1]
+    assert found["prm"][0] == "does not work"
+    assert "there is no program 'nowhere'" in found["prm"][1]
+
+
+def test_a_library_that_is_none_is_said(world, tmp_path):
+    """A file that is no library fails; none at all is no fault before the first questions are read."""
+    world('[models.tiny]\nmodel = "t"\nbase_url = "tiny:teacher"\n')
+    ended, found = rows()
+    assert (ended.code, found["disk for library"][1]) == (0, "no answers are planned yet")
+    (tmp_path / "library.db").write_text("This is no library at all.\n" * 50)
+    ended, found = rows()
+    assert ended.code == 4
+    assert "library.db is not a Gradatim library" in found["disk for library"][1]
+    assert ended.err.startswith("gradatim: Not everything that is configured works: the library. ")

@@ -347,6 +347,9 @@ def test_prices_have_a_date_a_source_and_a_line_that_the_settings_take(tmp_path)
             listed.price.output,
         )
     assert [row["model"] for row in json.loads(called("prices", "flash", "--json").out)] == ["deepseek-flash"]
+    lines = called("prices", "flash").out.splitlines()
+    assert lines[0].startswith("deepseek-flash  USD, as read on ")
+    assert lines[1] == f"  {shown[0]['for gradatim.toml']}"
     refused = called("prices", "gpt-9000")
     assert refused.code == 2
     assert "Look it up" in refused.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import time
 from contextlib import closing
 
 import pytest
@@ -216,7 +217,7 @@ def test_control_tokens_of_the_chat_are_refused(server, chat, text):
 
 def test_an_analysis_is_read_at_its_last_label(folder, server):
     """The score is that of the last token that is a label, with what was written before it in view."""
-    server.written = [*"so", "Ġyes", ".", "Ċ", *"then", "Ġno", "."]
+    server.written = [*"so", "Ġyes", ".", "Ċ", *"then", "Ġno", ".", "<|eot_id|>"]
     chat = critic(prompt=SHORT, analysis=len(server.written))
     with prm_of(server, chat) as prm:
         (got,) = dict(prm.score([Solution(key=0, prompt="?", answer="We add.")])).values()
@@ -226,11 +227,24 @@ def test_an_analysis_is_read_at_its_last_label(folder, server):
 
 
 def test_an_analysis_that_was_cut_off_has_no_score(server):
-    """Where the limit came before a label there is no score, and a reason that is not tried again."""
-    server.written = [*"soandso"] * 5
-    with prm_of(server, critic(prompt=SHORT, analysis=10)) as prm:
-        got = dict(prm.score(ONE))
-    assert (got[0].scores, got[0].reason) == ((), "analysis_cut")
+    """Where the limit came first there is no score, whatever label was said by then, and a reason that is kept."""
+    for written in ([*"soandso"] * 5, [*"so", "Ġno", ".", "Ċ"] * 5):
+        server.written = written
+        with prm_of(server, critic(prompt=SHORT, analysis=10)) as prm:
+            got = dict(prm.score(ONE))
+        assert (got[0].scores, got[0].reason) == ((), "analysis_cut")
+
+
+def test_a_model_whose_analysis_never_ends_is_not_asked_for_ever(server):
+    """After twenty analyses that were cut off, and none that was not, nothing more is paid for; the limit is named."""
+    server.written = [*"so", "Ġno", "."] * 5
+    many = [Solution(key=key, prompt="?", answer="a") for key in range(200)]
+    with (
+        prm_of(server, critic(prompt=SHORT, analysis=9), concurrency=4) as prm,
+        pytest.raises(SetupError, match=r"did not end within 9 tokens.*more tokens for an analysis"),
+    ):
+        list(prm.score(many))
+    assert len(server.requests) <= 20 + 4
 
 
 def test_versions_differ_where_scores_might():
@@ -253,6 +267,9 @@ def test_what_was_used_is_counted(server):
         list(prm.score([*ONE, Solution(key=5, prompt="MUTE", answer="a")]))
         assert (prm.used.requests, prm.used.completion, prm.used.uncounted) == (3, 2, 1)
         assert prm.notes[0].endswith("2 written; 1 answers came without a count")
+        server.faults = {"": ["other words"]}
+        list(prm.score(ONE))
+        assert (prm.used.requests, prm.used.completion) == (4, 3)
 
 
 @pytest.mark.parametrize("act", [402, "no credit"])
@@ -298,6 +315,7 @@ def test_the_way_to_a_server_that_lists_nothing(server, monkeypatch):
         ({"labels": ("yes", "Yes ")}, "not two different words"),
         ({"labels": ("", "no")}, "not two different words"),
         ({"labels": ("+", "-")}, "not two different words"),
+        ({"labels": ("Good enough", "good")}, "is how the other begins"),
         ({"analysis": -1}, "a count of tokens"),
     ],
 )
@@ -316,6 +334,20 @@ def test_rlhflow_scores_the_same_in_process(folder, server):
     for key, scores in got.items():
         assert scores.scores == pytest.approx(want[key].scores, abs=1e-5)
         assert scores.steps == want[key].steps
+
+
+def test_many_steps_are_written_once(folder):
+    """A chat of 3,000 steps is found too long in seconds, not minutes; a text may hold the mark of a label."""
+    many = Solution(key=0, prompt="?", answer="\n\n".join(f"step {number}" for number in range(3000)))
+    marked = Solution(key=1, prompt="a\ue000?", answer="b\n\n\ue000\ue000\n\nc")
+    with closing(LocalPRM(path=folder, kind="rlhflow", device="cpu")) as prm:
+        list(prm.score(ONE))
+        begun = time.process_time()
+        got = dict(prm.score([many, marked]))
+        assert time.process_time() - begun < 10.0
+    chats = [turns(marked.prompt, got[1].steps, number) for number in range(3)]
+    assert got[0].reason == "too_long"
+    assert got[1].scores == pytest.approx(label_probabilities(folder, chats, ["+"], ["-"]), abs=1e-5)
 
 
 def test_a_folder_without_a_chat_template_is_refused(folder, tmp_path):

@@ -143,6 +143,20 @@ def test_batched_scores_are_the_reference_ones(folders, kind):
     assert max(spread) - min(spread) > 0.3
 
 
+@pytest.mark.parametrize("kind", ["skywork", "token-classification"])
+def test_line_ends_of_either_kind_are_one(folders, kind):
+    """Where a step ends in a line end, an answer with CR LF has the scores of the same answer with LF."""
+    answer = "We add.\nSo 3.\n\nDone."
+    both = [
+        Solution(key=0, prompt="?", answer=answer),
+        Solution(key=1, prompt="?", answer=answer.replace("\n", "\r\n")),
+    ]
+    with local(kind, folders[kind]) as prm:
+        got = dict(prm.score(both))
+    assert got[1].scores == pytest.approx(got[0].scores, abs=1e-6)
+    assert "".join(got[1].steps) == both[1].answer
+
+
 @pytest.mark.parametrize(("kind", "bos"), [("llama", "<|endoftext|>"), ("mistral", None), ("qwen3", None)])
 def test_token_classifiers_of_other_decoders_score_the_same(tmp_path, kind, bos):
     """A Llama, a Mistral and a Qwen3 that TRL trained are read by their own classes, with or without a bos token."""

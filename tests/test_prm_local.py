@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import sys
 from contextlib import closing
 
@@ -151,6 +152,18 @@ def test_sharded_weights_load(tmp_path, prm):
     want = dict(prm.score(SOLUTIONS[:4]))
     for key, scores in got.items():
         assert scores.scores == pytest.approx(want[key].scores, abs=1e-6)
+
+
+def test_the_version_under_which_libraries_hold_scores_has_not_changed(tmp_path):
+    """A folder of these very bytes was called this when a Qwen2.5-Math-PRM's scores were first stored."""
+    config = '"architectures": ["Qwen2ForProcessRewardModel"], "model_type": "qwen2", "max_position_embeddings": 4096'
+    (tmp_path / "config.json").write_text(f"{{{config}}}")
+    header = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text("{}")
+    was = "qwen2.5-math-prm-1;blank-lines-1;local;ab81d8a4ef9b8a21;float32;context=4096"
+    assert LocalPRM(path=tmp_path, device="cpu").version == was
 
 
 def test_other_weights_are_another_version(tmp_path, folder, prm):

@@ -50,6 +50,17 @@ def prm(server):
         yield made
 
 
+def test_closing_is_no_fault_where_no_connection_was_opened_yet(prm, monkeypatch):
+    """What stops the work before there are connections is what is raised, also after `close`."""
+
+    async def interrupted(_):
+        raise InterruptedError
+
+    monkeypatch.setattr("gradatim.prm.server.Server._new_session", interrupted)
+    with pytest.raises(InterruptedError), closing(prm):
+        list(prm.score(ONE))
+
+
 def test_both_backends_give_the_same_scores(folder, prm):
     """The server's scores are those of the in-process backend, to 1e-5, one for each step."""
     with closing(LocalPRM(path=folder, device="cpu")) as local:

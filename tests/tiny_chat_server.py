@@ -29,7 +29,7 @@ class TinyChatServer(FaultyServer):
         self.most_top = 20
         self.takes_max_tokens = True
         self.written = []
-        """Tokens of an analysis that it writes before its label, each a token of its vocabulary."""
+        """Tokens of an analysis that it writes before its label, each of its vocabulary; `<|eot_id|>` ends it."""
         self._tokenizer, self._model = loaded(folder)
 
     def _text(self, body) -> str:
@@ -63,7 +63,8 @@ class TinyChatServer(FaultyServer):
         choice = {"index": 0, "message": {"role": "assistant", "content": "".join(row["token"] for row in rows)}}
         if self.logprobs:
             choice["logprobs"] = {"content": rows}
-        choice["finish_reason"] = "length" if len(self.written) >= limit else "stop"
+        ended = len(rows) > len(self.written) or rows[-1]["token"] == "<|eot_id|>"
+        choice["finish_reason"] = "stop" if ended else "length"
         usage = {"prompt_tokens": len(ids) - len(rows), "completion_tokens": len(rows), "total_tokens": len(ids)}
         return {"id": "chat-1", "model": body["model"], "choices": [choice], "usage": usage}
 

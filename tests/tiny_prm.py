@@ -1,8 +1,8 @@
 """A tiny PRM of the published architecture, in a folder laid out and named as the published checkpoint is.
 
-Real in everything but size: a byte-level BPE tokenizer with Qwen's control tokens and ChatML template, Qwen2 weights
-under the real names (the unused `lm_head.weight` included), a two-layer head with two labels. The weights are random,
-and drawn wide enough that steps get scores well apart.
+Real in everything but size: a byte-level BPE tokenizer with Qwen2's rule, control tokens and ChatML template, Qwen2
+weights under the real names (the unused `lm_head.weight` included), a two-layer head with two labels. The weights are
+random, and drawn wide enough that steps get scores well apart.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ TEMPLATE = (
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<extra_0>", "<extra_1>")
 WIDTH = 32
 CONTEXT = 512
+PARTS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""Where Qwen2's tokenizers part a text. transformers reads each tokenizer of a Qwen2 folder so, whatever it says."""
 
 _WORDS = (
     "Please reason step by step, and put your final answer within \\boxed{}. system user assistant\n",
@@ -109,10 +113,16 @@ def reference_scores(folder: Path, prompt: str, steps) -> list[float]:
 
 def write_tokenizer(folder: Path) -> int:
     """Write a byte-level BPE tokenizer with Qwen's control tokens; return how many tokens it has."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PARTS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False, special_tokens=[])

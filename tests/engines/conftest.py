@@ -9,6 +9,13 @@ import pytest
 if not os.environ.get("GRADATIM_ENGINES"):
     collect_ignore_glob = ["test_*.py"]
 
+SMALL = {
+    "OMP_NUM_THREADS": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+
 
 def pytest_collection_modifyitems(items):
     """Mark every test of this folder, and give it the time that an engine takes to start."""
@@ -20,5 +27,5 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def small():
-    """Keep engines small: one thread, one GiB, and no look at the hub."""
-    os.environ |= {"OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
+    """Keep engines small, and off the network."""
+    os.environ |= SMALL

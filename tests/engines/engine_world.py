@@ -9,6 +9,7 @@ from gradatim.config import ModelSettings
 from gradatim.models.engine import Engine
 from gradatim.types import Request, Sampling
 from gradatim.work.opening import engine_settings, open_model
+from tiny_lm import make_lm
 
 VLLM = (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
 VLLM_ARGS = ("--dtype", "float32", "--enforce-eager", "--max-num-seqs", "16")
@@ -73,13 +74,29 @@ class _Feed:
 
 
 def texts(replies) -> dict[tuple[int, int], str]:
-    """Return what was answered, as all engines write it.
+    """Return what was answered."""
+    return {key: reply.content for key, reply in sorted(replies.items())}
 
-    That is without the tags of thinking, which are special tokens of the tiny model's and left out by vLLM alone; and
-    without a last character that the limit cut in two, of which some engines write half.
+
+def ends(replies) -> dict[tuple[int, int], str | None]:
+    """Return why each answer ended."""
+    return {key: reply.finish_reason for key, reply in sorted(replies.items())}
+
+
+def make_plain_lm(folder: Path) -> Path:
+    """Write a tiny chat model that vLLM's attention for processors takes, and that writes printable ASCII alone.
+
+    So its texts hold all that it wrote: no half of a character, which engines write differently, and no special token,
+    which vLLM leaves out. At temperature 0 it ends some answers of `PROMPTS` within 48 tokens, one of them at once.
     """
-    found = {}
-    for key, reply in sorted(replies.items()):
-        text = reply.content.replace("<think>", "").replace("</think>", "")
-        found[key] = text.rstrip("\ufffd")
-    return found
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    make_lm(folder, width=128, eos=43.0)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        for number, token in enumerate(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))):
+            if number != tokenizer.eos_token_id and not (len(token) == 1 and token.isascii()):
+                model.lm_head.weight[number, 0] = -5000.0
+    model.save_pretrained(folder)
+    return folder

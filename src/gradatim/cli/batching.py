@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Batches at servers; cancel one.")
 @click.option("--cancel", metavar="ID", help="Have the server end a batch; what it has answered by then is kept.")
-@click.option("--forget", metavar="ID", help="Give a batch up that the server does not have; its requests are free.")
+@click.option(
+    "--forget", metavar="ID", help="Give a batch up that the server does not have; its questions may be asked anew."
+)
 @row_options
 @pass_start
 def batches(start: Start, /, cancel: str | None, forget: str | None, shape: str | None) -> None:
@@ -49,7 +51,7 @@ def batches(start: Start, /, cancel: str | None, forget: str | None, shape: str 
                 "command that made it to take its answers."
             )
         else:
-            print_rows(_COLUMNS, library.rows(_LIST), shape)
+            print_rows(_COLUMNS, library.rows(_LIST), shape, whole=("id", "made"))
 
 
 _COLUMNS = ("id", "marker", "model", "stage", "state", "status", "requests", "answered", "failed", "made")

@@ -12,7 +12,7 @@ import click
 
 from gradatim.cli.context import SETTINGS, Start, pass_start
 from gradatim.cli.output import print_rows, printable
-from gradatim.errors import GradatimError, SetupError
+from gradatim.errors import GradatimError, LibraryError, SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,17 +55,19 @@ def doctor(start: Start, /, shape: str | None) -> None:
         (f"sandbox {one.tier}", ", ".join(one.layers) if one.available else "not available", one.why) for one in tiers
     ]
     checked: list[Checked] = []
+    failed: list[str] = []
     if config is not None:
         from gradatim.work.checkup import checkup
 
-        rows.append(_disk(config))
+        disk, usable = _disk(config)
+        rows.append(disk)
         checked = checkup(config)
+        failed = [*([] if usable else ["the library"]), *(one.what for one in checked if not one.works)]
     if shape is not None:
         print_rows(("what", "found", "note"), [*rows, *((one.what, one.found, one.note) for one in checked)], shape)
     else:
-        print_rows(("what", "found", "note"), rows, shape)
+        print_rows(("what", "found", "note"), rows, shape, whole=("found", "note"))
         _print(checked)
-    failed = [one.what for one in checked if not one.works]
     default = next(one for one in tiers if one.tier is Tier.DEFAULT)
     if not default.available:
         raise SetupError(
@@ -114,8 +116,8 @@ def _machine() -> list[tuple[str, str, str]]:
     ]
 
 
-def _disk(config: Config) -> tuple[str, str, str]:
-    """Say how much room there is for the library, and how much the answers to come may take at most."""
+def _disk(config: Config) -> tuple[tuple[str, str, str], bool]:
+    """Say how much room there is for the library, how much the answers to come take at most, and if it can be used."""
     from gradatim.planning import plan
 
     folder = Path(config.library).absolute().parent
@@ -125,11 +127,14 @@ def _disk(config: Config) -> tuple[str, str, str]:
     found = f"{free / 2**30:,.1f} GiB free"
     try:
         most = sum(one.at_most or 0 for one in plan(config)) * _BYTES_PER_TOKEN
+    except LibraryError as error:
+        return ("disk for library", found, str(error)), False
     except GradatimError:
-        # What is wrong with the library or the settings is for the commands that need them to say.
-        return "disk for library", found, config.library
-    note = f"the answers to come take {most / 2**30:,.1f} GiB at most" if most else "no answers are planned yet"
-    return "disk for library", found, f"{note}{': too little' if most > free else ''}"
+        # What is wrong with the settings is for the commands that need them to say.
+        return ("disk for library", found, config.library), True
+    size = f"{most / 2**30:,.1f} GiB" if most >= 2**30 / 10 else f"{most / 2**20:,.1f} MiB"
+    note = f"the answers to come take {size} at most" if most else "no answers are planned yet"
+    return ("disk for library", found, f"{note}{': too little' if most > free else ''}"), True
 
 
 def _extras() -> list[tuple[str, str, str]]:

@@ -39,8 +39,13 @@ def row_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], shape: str | None) -> None:
-    """Print rows in the shape that was asked for; streams, save for a table."""
+def print_rows(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], shape: str | None, *, whole: Sequence[str] = ()
+) -> None:
+    """Print rows in the shape that was asked for; streams, save for a table.
+
+    `whole` names columns that a terminal's table shows uncut: ids to type again, sentences that say what to do.
+    """
     if shape == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
@@ -51,7 +56,7 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], shape: str
     elif shape == "json":
         _print_array(columns, rows)
     else:
-        _print_table(columns, rows)
+        _print_table(columns, rows, whole)
 
 
 def _print_array(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -69,21 +74,22 @@ def _plain(value: Any) -> Any:
     return f"<{len(value)} bytes>" if isinstance(value, bytes) else value
 
 
-def _print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def _print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], whole: Sequence[str]) -> None:
     """Print aligned columns; numbers to the right, long texts cut on a terminal only.
 
     The first `_MEASURED` rows decide the widths, so that a table of any length streams.
     """
     rows = iter(rows)
     head = list(itertools.islice(rows, _MEASURED))
-    longest = max(20, 160 // max(1, len(columns))) if sys.stdout.isatty() else None
-    cells = [_cells(row, longest) for row in head]
+    longest = max(20, 160 // max(1, len(columns)))
+    room = [longest if sys.stdout.isatty() and name not in whole else None for name in columns]
+    cells = [_cells(row, room) for row in head]
     widths = [max([len(name), *(len(row[index]) for row in cells)]) for index, name in enumerate(columns)]
     right = [
         bool(head) and all(isinstance(row[index], (int, float, type(None))) for row in head)
         for index in range(len(columns))
     ]
-    for line in itertools.chain([list(columns)], cells, (_cells(row, longest) for row in rows)):
+    for line in itertools.chain([list(columns)], cells, (_cells(row, room) for row in rows)):
         padded = [
             text.rjust(width) if to_right else text.ljust(width)
             for text, width, to_right in zip(line, widths, right, strict=True)
@@ -91,11 +97,9 @@ def _print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         print("  ".join(padded).rstrip())
 
 
-def _cells(row: Sequence[Any], longest: int | None) -> list[str]:
-    texts = [_cell(value) for value in row]
-    if longest is None:
-        return texts
-    return [text if len(text) <= longest else text[: longest - 1] + "…" for text in texts]
+def _cells(row: Sequence[Any], room: Sequence[int | None]) -> list[str]:
+    texts = zip(map(_cell, row), room, strict=True)
+    return [text if most is None or len(text) <= most else text[: most - 1] + "…" for text, most in texts]
 
 
 def _cell(value: Any) -> str:

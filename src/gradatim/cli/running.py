@@ -53,7 +53,7 @@ def run(start: Start, /, until: str | None, dry_run: bool, allow_missing: bool, 
         ]
         tokens = ("tokens (about)", "tokens from", "tokens to", "written at most")
         cost = ("cost (about)", "cost from", "cost to", "questions")
-        print_rows(("stage", "done", "to do", "unit", *tokens, *cost, "note"), rows, shape)
+        print_rows(("stage", "done", "to do", "unit", *tokens, *cost, "note"), rows, shape, whole=("note",))
         return
     with progress_bars() as progress:
         pipeline.run(config, until=until, allow_missing=allow_missing, progress=progress, report=_print)

@@ -26,8 +26,8 @@ def spending(start: Start, /, shape: str | None) -> None:
     print_rows(COLUMNS, rows, shape)
     if any(row[COLUMNS.index("why")] == "open" for row in rows):
         note(
-            "gradatim: What is open belongs to requests under way, or to a run that was killed; it counts as spent, "
-            "and the next command that writes the library says which of it is lost."
+            "gradatim: What is open belongs to requests under way, to a batch (gradatim batches), or to a run that was "
+            "killed; it counts as spent, and the next command that writes the library says which of it is lost."
         )
 
 
@@ -48,6 +48,11 @@ def prices(model: str | None, shape: str | None) -> None:
             f"There is no price of {model!r} here. There are: {', '.join(one.model for one in PRICES)}. Look it up on "
             "its vendor's page and write: price = { input = ..., cached_input = ..., output = ... }"
         )
+    if shape is None:
+        for one in chosen:
+            print(f"{one.model}  {one.currency}, as read on {one.read} at {one.source}{one.note and f' ({one.note})'}")
+            print(f"  {one.line}")
+        return
     columns = ("model", "input", "cached_input", "output", "currency", "read", "source", "note", "for gradatim.toml")
     rows = [
         (

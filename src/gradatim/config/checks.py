@@ -41,7 +41,7 @@ def check(config: Config, place: str) -> None:
     for table, key, value, low, high in _numbers(config):
         if value is None or (low <= value <= high and value < _LARGE):
             continue
-        bounds = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        bounds = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:.7g}"
         shown = "one as large as that" if value >= _LARGE else f"{value:g}"
         raise wrong(table, key, f"a number {bounds} is expected, not {shown}")
     _check_names(config, wrong)
@@ -121,7 +121,7 @@ def _check_model(table: str, model: ModelSettings, wrong: _Wrong) -> None:
             )
             raise wrong(table, "base_url", said)
         if model.path is not None:
-            raise wrong(table, "path", 'it belongs to kind = "local"; kind = "endpoint" has a base_url')
+            raise wrong(table, "path", 'it belongs to kind = "local" or to serve; a server at base_url has its own')
 
 
 def _check_batch(table: str, model: ModelSettings, wrong: _Wrong) -> None:
@@ -267,10 +267,15 @@ def _names(config: Config) -> Iterator[tuple[str, str, str]]:
         yield f"ingest {number}", "set", source.set
     for name, model in config.models.items():
         yield f"models.{name}", "model", model.model
+        for key in ("path", "served_as"):
+            if (text := getattr(model, key)) is not None:
+                yield f"models.{name}", key, text
         if (batch := model.batched) is not None:
             yield f"models.{name}.batch", "window", batch.window
     if config.prm is not None:
         yield "prm", "model", config.prm.model
+        if config.prm.path is not None:
+            yield "prm", "path", config.prm.path
     yield "sample", "name", config.sample.name
     yield "export", "out", config.export.out
     yield "train", "name", config.train.name

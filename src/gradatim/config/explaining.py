@@ -37,11 +37,9 @@ def fault(raw: object, settings: type[Settings], table: str) -> str:
         if key not in hints:
             return f"{place.strip()}{': ' if place else ''}unknown key {key!r}.{_near(str(key), list(hints))}"
         inner = _settings_in(hints[key])
-        if isinstance(value, bool) and bool in get_args(hints[key]):
-            continue
         name = f"{table}.{key}" if table else str(key)
         found = ""
-        if inner is None:
+        if inner is None or (bool in get_args(hints[key]) and not isinstance(value, dict)):
             found = value_fault(value, hints[key])
             found = f"{place}{key}: {found}" if found else ""
         elif key == "ingest" and not isinstance(value, list):
@@ -79,7 +77,9 @@ def value_fault(value: object, hint: Any) -> str:
     try:
         msgspec.convert(value, hint)
     except msgspec.ValidationError as error:
-        said = re.match(r"Expected `(.*)`, got `(.*)`", str(error))
+        said = re.match(r"Expected `([^`]*)`, got `([^`]*)`", str(error))
+        if (many := re.match(r"Expected `array` of length (\d+)", str(error))) is not None:
+            return f"a list of {many[1]} is expected."
         if said is None:
             wrong = re.match(r"Invalid enum value '(.*)'", str(error))
             word, choices = wrong[1] if wrong else str(value), _choices(hint)
@@ -87,9 +87,18 @@ def value_fault(value: object, hint: Any) -> str:
                 return f"{word!r} is not {choices[0]!r}, the one word that it takes."
             return f"{word!r} is none of {', '.join(choices)}.{_near(word, choices, listed=True)}"
         expected = [_WORDS.get(word, word) for word in said[1].split(" | ") if word != "null"]
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return f"{' or '.join(expected)} is expected, not {value if number else _WORDS.get(said[2], said[2])}."
+        inside = " in the list" if "$[" in str(error) else ""
+        got = _WORDS.get(said[2], said[2]) if inside else _said(value)
+        return f"{' or '.join(expected)} is expected{inside}, not {got}."
     return ""
+
+
+def _said(value: object) -> str:
+    """Return a number as it stands, and of another value what it is."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    kinds = {bool: "true or false", str: "text", list: "a list", dict: "a table"}
+    return kinds.get(type(value), type(value).__name__)
 
 
 def _near(word: str, there: list[str], *, listed: bool = False) -> str:

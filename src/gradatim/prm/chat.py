@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _PATH = "/v1/chat/completions"
 _TOPS = (20, 5)
 """How many of the likeliest tokens are asked for; the most that servers take, and the least that any was seen to."""
-_UNLABELLED = 20
-"""Answers without a label, and none with one before them, after which no more are asked for and paid."""
+_UNDECIDED = 20
+"""Answers without a score, and none with one before them, after which no more are asked for and paid."""
 _UPGRADE = "give the base_url of a chat server"
 
 Turn = dict[str, str]
@@ -63,7 +63,7 @@ class Used:
     """What a PRM has asked and been given since it was made, as the server counted it."""
 
     requests: int = 0
-    """Those that were answered by a label."""
+    """Those that were answered, by a label or not."""
     prompt: int = 0
     completion: int = 0
     uncounted: int = 0
@@ -117,7 +117,8 @@ class ChatPRM:
         self._splitter = splitter
         self._top = 0
         self._limit = "max_tokens"
-        self._unlabelled = 0
+        self._undecided: int | None = 0
+        """Answers without a score so far; None once there was one with a score."""
         self.used = Used()
         self.aggregation = chat.aggregation
         self.name = model
@@ -202,22 +203,27 @@ class ChatPRM:
         read = read_label(
             answer.body, self._chat.labels, f"the PRM server {self._server.base}", last=self._chat.analysis > 0
         )
-        if not isinstance(read, Read):
-            if read.reason == "no_label":
-                self._without_label(read)
+        if isinstance(read, Fault):
             return read
         self._count(read)
         if self._context is not None and (read.prompt_tokens or 0) > self._context:
             return "too_long"
-        return "analysis_cut" if read.score is None else read.score
+        if isinstance(read.score, float):
+            self._undecided = None
+            return read.score
+        self._without_score(read.score)
+        return read.score or "analysis_cut"
 
-    def _without_label(self, fault: Fault) -> None:
-        """Count an answer without a label. Raises `SetupError` where there was never one with a label."""
-        self._unlabelled += 1
-        if self._unlabelled >= _UNLABELLED and not self.used.requests:
+    def _without_score(self, fault: Fault | None) -> None:
+        """Count an answer without a score. Raises `SetupError` where there was never one with a score."""
+        if self._undecided is None:
+            return
+        self._undecided += 1
+        if self._undecided >= _UNDECIDED:
+            why = fault.message if fault else f"its analysis did not end within {self._chat.analysis} tokens"
             raise SetupError(
-                f"{self.name} answered {self._unlabelled} times, and never by a label ({fault.message}); correct the "
-                "labels or the prompt of the PRM, or give it tokens for an analysis first"
+                f"{self.name} answered {self._undecided} times, and never by a label ({why}); correct the labels or "
+                "the prompt of the PRM, or give it more tokens for an analysis"
             )
 
     def _count(self, read: Read) -> None:

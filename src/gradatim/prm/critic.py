@@ -62,8 +62,10 @@ def critic(*, prompt: str | None = None, labels: tuple[str, str] = ("yes", "no")
     """
     good, bad = labels
     made = Labels(good=good, bad=bad)
-    if not (good and bad and made.which(good) == good and made.which(bad) == bad):
+    if not (good and bad and good != bad and made.which(good) == good and made.which(bad) == bad):
         raise UsageError(f"labels of the critic: {good!r} and {bad!r} are not two different words")
+    if good.casefold().startswith(bad.casefold()) or bad.casefold().startswith(good.casefold()):
+        raise UsageError(f"labels of the critic: one of {good!r} and {bad!r} is how the other begins")
     if analysis < 0:
         raise UsageError(f"analysis of the critic: it is {analysis}; a count of tokens was expected")
     template = prompt if prompt is not None else PROMPT + (AFTER_ANALYSIS if analysis else AT_ONCE)

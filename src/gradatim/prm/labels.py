@@ -2,8 +2,9 @@
 
 A label has several tokens: " yes", "Yes" and "YES" are one word to whoever asks, and their probabilities are added up.
 Servers answer 200 and leave the log probabilities out; that is told here, at every answer. A label that is not among
-the tokens a server lists is less likely than each of those; how much it could matter is bounded, and where it could,
-there is no score.
+the tokens a server lists is less likely than each of those; a token such as `in` may be the beginning of `incorrect`.
+How much either could matter is bounded, and where it could, there is no score. Nor is there one where the model would
+rather have said something else than a label: it would be the ratio of two accidents.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ from gradatim.prm.pooling_reply import error_text
 from gradatim.types import Boundary, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 UNSEEN = 0.02
-"""How far a score may be off because a label is not among the tokens that the server lists."""
+"""How far a score may be off because a label is not among the tokens that the server lists, or in several tokens."""
+LEAST = 0.1
+"""What the labels together must have of the probability: models that begin by thinking give them a millionth."""
 _SHOWN = 5
 _AROUND = string.punctuation + string.whitespace + "▁Ġ"
+_BLANKS = str.maketrans("▁ĠĊ", "   ")
+"""Blanks and line ends as some servers write them."""
 _ROUNDING = 0.01
 """How far above 0 a log probability may be."""
 
@@ -43,22 +48,30 @@ class Labels:
         good, bad = (self.good, self.bad) if self.exact else (self.good.casefold(), self.bad.casefold())
         return self.good if word == good else self.bad if word == bad else ""
 
+    def begun_by(self, token: str) -> bool:
+        """Tell whether a token is no label, but may be the beginning of one that the tokenizer writes in several."""
+        word = "" if self.exact else _word(token)
+        return (
+            bool(word) and not self.which(token) and any(_word(one).startswith(word) for one in (self.good, self.bad))
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
     """What an answer says."""
 
-    score: float | None
-    """P(good) / (P(good) + P(bad)); None where the answer ended before it said either."""
+    score: float | Fault | None
+    """P(good) / (P(good) + P(bad)); the fault `no_label`; None where the answer was cut off before it could decide."""
     prompt_tokens: int | None
     completion_tokens: int | None
 
 
 def read_label(body: bytes, labels: Labels, server: str, *, last: bool = False) -> Read | Fault:
-    """Return the score in a chat answer: at its first token, or with `last` at the last of its tokens that is a label.
+    """Return the score in a chat answer: at its first token, or with `last` at the last of its words that is a label.
 
-    A fault: `bad_json`, `server_error`, `no_label` (neither label is among the likeliest tokens; or one is, and so
-    faintly that the other might matter). Raises `SetupError` where there are no log probabilities.
+    With `last` an answer that was cut off at its limit has no score, whatever it said: what decides comes last, and
+    "there is no" is a label too. A fault: `bad_json`, `server_error`. Raises `SetupError` where there are no log
+    probabilities.
     """
     found: Any = _json(body)
     if not isinstance(found, dict):
@@ -72,13 +85,23 @@ def read_label(body: bytes, labels: Labels, server: str, *, last: bool = False) 
     rows = _rows(choice, server)
     usage: Any = found.get("usage")
     prompt, completion = (_count(usage, name) for name in ("prompt_tokens", "completion_tokens"))
-    row = rows[0]
-    if last:
-        row = next((row for row in reversed(rows) if labels.which(row["token"])), rows[-1])
-        if not labels.which(row["token"]) and choice.get("finish_reason") == "length":
-            return Read(score=None, prompt_tokens=prompt, completion_tokens=completion)
-    score = _score(row, labels)
-    return score if isinstance(score, Fault) else Read(score=score, prompt_tokens=prompt, completion_tokens=completion)
+    cut = last and choice.get("finish_reason") == "length"
+    score = None if cut else _score(_last_label(rows, labels) if last else rows[0], labels)
+    return Read(score=score, prompt_tokens=prompt, completion_tokens=completion)
+
+
+def _last_label(rows: Sequence[Mapping[str, Any]], labels: Labels) -> Mapping[str, Any]:
+    """Return the last token that is a label and a word: not the end of `in|correct` nor the beginning of `no|thing`."""
+    texts = ["", *(row["token"].translate(_BLANKS) for row in rows), ""]
+    for place in range(len(rows), 0, -1):
+        before, token, after = texts[place - 1 : place + 2]
+        if labels.which(token) and not _one_word(before, token) and not _one_word(token, after):
+            return rows[place - 1]
+    return rows[-1]
+
+
+def _one_word(left: str, right: str) -> bool:
+    return left[-1:].isalnum() and right[:1].isalnum()
 
 
 def _count(usage: Any, name: str) -> int | None:
@@ -118,21 +141,31 @@ def _listed(row: Mapping[str, Any]) -> bool:
 
 def _score(row: Mapping[str, Any], labels: Labels) -> float | Fault:
     likely = [(one["token"], float(one["logprob"])) for one in row["top_logprobs"]]
-    good, bad = (_sum(likely, labels, label) for label in (labels.good, labels.bad))
+    good = _sum(likely, lambda token: labels.which(token) == labels.good)
+    bad = _sum(likely, lambda token: labels.which(token) == labels.bad)
     if not good and not bad:
-        words = f"neither {labels.good!r} nor {labels.bad!r}"
-        return _fault("no_label", f"{words} was among the likeliest tokens: {_shown(likely)}")
-    if not good or not bad:
-        # The one that is missing is no likelier than the last that is listed.
-        least = math.exp(min(logprob for _, logprob in likely))
-        if least / (good + bad + least) > UNSEEN:
-            words = f"only one of {labels.good!r} and {labels.bad!r}"
-            return _fault("no_label", f"{words} was among the likeliest tokens, and faintly: {_shown(likely)}")
+        return _no_label(f"neither {labels.good!r} nor {labels.bad!r} was among the likeliest tokens", likely)
+    if good + bad < LEAST:
+        words = f"{labels.good!r} and {labels.bad!r} have {good + bad:.1g} of the probability together"
+        return _no_label(f"{words}, and {LEAST:g} was expected; the likeliest tokens", likely)
+    # A label that is missing is no likelier than the last that is listed.
+    unseen = math.exp(min(logprob for _, logprob in likely)) if not good or not bad else 0.0
+    if unseen / (good + bad + unseen) > UNSEEN:
+        words = f"only one of {labels.good!r} and {labels.bad!r}"
+        return _no_label(f"{words} was among the likeliest tokens, and faintly", likely)
+    begun = _sum(likely, labels.begun_by)
+    if begun / (good + bad + begun) > UNSEEN:
+        words = f"a label may be in several tokens, and each of {labels.good!r} and {labels.bad!r} is to be one"
+        return _no_label(f"{words}; the likeliest", likely)
     return good / (good + bad)
 
 
-def _sum(likely: Sequence[tuple[str, float]], labels: Labels, label: str) -> float:
-    return math.fsum(math.exp(logprob) for token, logprob in likely if labels.which(token) == label)
+def _sum(likely: Sequence[tuple[str, float]], chosen: Callable[[str], bool]) -> float:
+    return math.fsum(math.exp(logprob) for token, logprob in likely if chosen(token))
+
+
+def _no_label(words: str, likely: Sequence[tuple[str, float]]) -> Fault:
+    return _fault("no_label", f"{words}: {_shown(likely)}")
 
 
 def _shown(likely: Sequence[tuple[str, float]]) -> str:

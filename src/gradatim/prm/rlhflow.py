@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from gradatim.errors import SetupError
@@ -36,6 +37,8 @@ _CONTROL = re.compile(
     r"|reserved_special_token_[0-9]+)\|>"
 )
 """What a Llama 3.1 tokenizer reads as a control token."""
+_MARK = "\ue000"
+"""A character for private use: stands for a label while the template writes the chat."""
 
 
 def turns(prompt: str, steps: Sequence[str], number: int) -> list[Turn]:
@@ -67,19 +70,29 @@ class _Encoder:
     def encode(self, prepared: Prepared) -> Encoded | str:
         """Tokenise the chat about the last step; the others' labels are in it, each a `+` of its own."""
         count = len(prepared.steps)
-        begun = [self.render(turns(prepared.prompt, prepared.steps, number)) for number in range(count)]
-        encoding = self.tokenizer.encode(begun[-1], add_special_tokens=False)
+        text, begins = self._written(turns(prepared.prompt, prepared.steps, count - 1))
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
         ids = list(encoding.ids)
         ends = {end: place for place, (_, end) in enumerate(encoding.offsets)}
-        at = [ends.get(len(text), -1) for text in begun]
+        at = [ends.get(begin, -1) for begin in begins]
         if sum(number in self.special for number in ids) != self.each[0] + (count - 1) * self.each[1]:
             return "contains_step_tag"
-        if -1 in at or any(ids[place + 1] != self.labels[1] for place in at[:-1]):
+        if len(at) != count or -1 in at or any(ids[place + 1] != self.labels[1] for place in at[:-1]):
             raise SetupError(
                 f"{self.folder}: its chat template does not begin an answer where a step's label is to be; give the "
                 "folder that came with the PRM"
             )
         return Encoded(key=prepared.key, steps=prepared.steps, ids=ids, at=at)
+
+    def _written(self, chat: list[Turn]) -> tuple[str, list[int]]:
+        """Return the chat as the template writes it, once for all steps, and where in it each label is to be."""
+        mark = _MARK
+        while any(mark in turn["content"] for turn in chat):
+            mark += _MARK
+        parts = self.render([turn | {"content": mark} if turn["role"] == "assistant" else turn for turn in chat])
+        written = parts.split(mark)
+        begins = [size + number * len(GOOD) for number, size in enumerate(accumulate(map(len, written)))]
+        return GOOD.join(written), begins
 
     def probabilities(self, model: Any, hidden: Any) -> Any:
         """P(+) against -, from those two rows of the language model's head."""

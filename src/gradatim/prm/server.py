@@ -154,10 +154,13 @@ class Server:
 
     def close(self) -> None:
         """End the connections; a later `stream` opens new ones."""
-        if self._thread is not None:
-            self._thread.submit(self._session.close()).result()
-            self._thread.close()
-            self._thread = self._session = None
+        thread, session = self._thread, self._session
+        self._thread = self._session = None
+        if session is not None and thread is not None:
+            thread.submit(session.close()).result()
+        if thread is not None:
+            # Without a session where Ctrl-C came before there was one.
+            thread.close()
 
     def _open(self) -> LoopThread:
         if self._thread is None:

@@ -3,7 +3,8 @@
 From the repository's own code (SkyworkAI/skywork-o1-prm-inference, io_utils.py and prm_model.py): the ids are those of
 the token that begins a text, the question and a line end, tokenised together, and then for each line its own ids and
 the line end's; the score is the sigmoid of one logit. Tokenised as one text the line ends would melt into the tokens
-before them, so the ids are made piece by piece. Our steps may have several lines: see `tokens.Pieces`.
+before them, so the ids are made piece by piece. Our steps may have several lines: see `tokens.Pieces`. That
+code ends a blank line by a tag too, with a score of its own; here, as in public copies of it, blank lines are left out.
 """
 
 from __future__ import annotations

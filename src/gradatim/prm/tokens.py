@@ -65,7 +65,8 @@ class Pieces:
     """A question and steps that are tokenised apart from one another and then put together.
 
     Where the separator is a line end, a step of several lines is given as several steps, blank lines left out: to the
-    model a line end is the end of a step, and never anything else. The step's score is that of its last line.
+    model a line end is the end of a step, and never anything else. The step's score is that of its last line. A
+    carriage return before a line end is part of the line end, not of the line.
     """
 
     tokenizer: Any
@@ -90,7 +91,7 @@ class Pieces:
     def _pieces(self, step: str) -> list[str]:
         if self.separator != "\n":
             return [step.strip()]
-        return [line for line in step.split("\n") if line.strip()]
+        return [line.rstrip("\r") for line in step.split("\n") if line.strip()]
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)

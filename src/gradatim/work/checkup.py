@@ -25,6 +25,7 @@ from gradatim.prm import Solution
 from gradatim.tiny import places
 from gradatim.types import Fault, Sampling
 from gradatim.work.opening import concurrency_of, open_model, open_prm
+from gradatim.work.served import ServedModel
 
 if TYPE_CHECKING:
     from gradatim.config import Config, ModelSettings, PrmSettings
@@ -85,12 +86,12 @@ async def _models(config: Config) -> list[list[Checked]]:
 
 async def _model(config: Config, name: str, model: ModelSettings) -> list[Checked]:
     what = f"model {name}"
-    if model.serve is not None:
-        return [Checked(what=what, found="not asked", note=f"{model.model}: started when needed")]
     if model.base_url is not None and places.is_tiny(model.base_url):
         return [Checked(what=what, found="works", note=f"{model.base_url}: a part of Gradatim")]
     try:
         opened = open_model(model)
+        if isinstance(opened, ServedModel):
+            return [Checked(what=what, found="not asked", note=f"{model.model}: started when needed")]
         if isinstance(opened, BatchEndpoint):
             opened = opened.endpoint
         if not isinstance(opened, Endpoint):
@@ -183,9 +184,7 @@ def _stage(what: str, needs: Needs, can: Capabilities) -> list[Checked]:
 
 
 def _prm(settings: PrmSettings) -> list[Checked]:
-    """Have the PRM score two steps; one in a folder is not loaded."""
-    if settings.serve is not None:
-        return [Checked(what="prm", found="not asked", note=f"{settings.model}: started when needed")]
+    """Have the PRM score two steps; one in a folder is not loaded, and no server is started."""
     if settings.backend == "local":
         there = (Path(settings.model).expanduser() / "config.json").is_file()
         note = "loaded when needed" if there else "there is no config.json in it: is this a model's folder?"
@@ -193,6 +192,8 @@ def _prm(settings: PrmSettings) -> list[Checked]:
         return [Checked(what="prm", found=found, note=f"{settings.model}: {note}", works=there)]
     try:
         with closing(open_prm(settings)) as prm:
+            if settings.serve is not None:
+                return [Checked(what="prm", found="not asked", note=f"{settings.model}: started when needed")]
             ((_, result),) = list(prm.score([_EXAMPLE]))
     except GradatimError as error:
         return [Checked(what="prm", found="does not work", note=str(error), works=False)]

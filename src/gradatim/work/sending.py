@@ -66,8 +66,9 @@ class Sender:
         wait = tries.wait_after(fault, sent_at=sent_at)
         if wait is None:
             raise GradatimError(
-                f"{self._model.name}: the server does not do what its batches need ({fault.fault.message}). What is in "
-                "batches is written down, and goes on at the server: run the same command again, which takes it up."
+                f"{self._model.name}: its server could not be asked about batches ({fault.fault.message}), and trying "
+                "again did not help. What is in batches is written down, and what the server has of it goes on there: "
+                "run the same command again, which takes it up."
             ) from fault
         time.sleep(wait)
 
