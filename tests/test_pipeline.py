@@ -174,7 +174,7 @@ def test_a_prm_that_cannot_be_used_stops_a_run_before_anything_is_paid_for():
         for said, prm in lacking.items():
             with pytest.raises(SetupError, match=said):
                 run_all(config(server, prm=prm), until="grade")
-        assert server.stats()["requests"] == 0
+        assert server.stats().requests == 0
 
 
 def test_missing_chains_are_an_error_after_the_files_are_written(folder):
