@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from gradatim.zstd import ZstdCompressor, ZstdDecompressor, ZstdError
+from gradatim.zstd import ZstdCompressor, ZstdError, decompress, get_frame_info
 
 _WORTH_IT = 160
 """Below this many bytes zstd saves nothing worth its time (measured on GSM8K answers)."""
@@ -28,11 +28,10 @@ def pack(text: str) -> str | bytes:
 def unpack(stored: str | bytes | None) -> str:
     """Return the text that `pack` was given."""
     if isinstance(stored, bytes):
-        decompressor = ZstdDecompressor()
-        raw = decompressor.decompress(stored, _LIMIT)
-        if not decompressor.eof:
-            raise ZstdError("a text in the library has no end, or is larger than any that was put there")
-        return raw.decode("utf-8", "surrogatepass")
+        # Every frame of ours says its size.
+        if (get_frame_info(stored).decompressed_size or 0) > _LIMIT:
+            raise ZstdError("a text in the library says that it is larger than any that was put there")
+        return decompress(stored).decode("utf-8", "surrogatepass")
     return stored or ""
 
 
