@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from typing import Self
 
 
-class FaultyServer:
+class FaultyServer(ABC):
     """Use as a context manager; `url` is where it listens."""
 
     MODEL = ""
@@ -81,13 +82,13 @@ class FaultyServer:
         finally:
             self._at_once -= 1
 
+    @abstractmethod
     def _text(self, body) -> str:
         """What a mark is looked for in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _answered(self, act, body):
         """The response where nothing of it is lost: whole, or spoilt as `act` says."""
-        raise NotImplementedError
 
     async def _act(self, act, request, body):
         from aiohttp import web

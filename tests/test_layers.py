@@ -17,6 +17,7 @@ SOURCE = Path(gradatim.__file__).parent
 PARTS = ("library", "models", "checkers", "prm", "serving", "formats", "training", "reporting")
 RANK = {
     "types": 0, "errors": 0, "progress": 0, "reasoning": 0, "templates": 0, "suite": 0, "cores": 0, "weights": 0,
+    "zstd": 0,
     "method": 1,
     **dict.fromkeys(PARTS, 2), "tiny": 3, "config": 4, "work": 5, "stages": 6, "pipeline": 7, "planning": 7,
     "comparing": 8, "cli": 9,

@@ -189,8 +189,22 @@ def test_an_older_file_waits_for_its_writer(answered, monkeypatch):
     """An older file that another process writes is not migrated below it; the reader is told of the writer."""
     with Library(answered, write=True):
         monkeypatch.setattr(store, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE later (x);"))
-        with pytest.raises(LibraryError, match=f"is being written by process {os.getpid()} "):
+        with pytest.raises(LibraryError, match=f"is being written by process {os.getpid()} ") as refused:
             Library(answered)
+    assert "made by an older Gradatim" in str(refused.value)
+    assert "works meanwhile" not in str(refused.value)
+
+
+def test_an_older_file_that_cannot_be_written_says_why_it_is_to_be(answered, monkeypatch):
+    """Where nothing can be written, a reader learns that the file is an older one, and how to read it all the same."""
+
+    def denied(path):
+        raise PermissionError(13, "Permission denied", f"{path}.writer")
+
+    monkeypatch.setattr(store, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE later (x);"))
+    monkeypatch.setattr(store, "WriterLock", denied)
+    with pytest.raises(LibraryError, match=r"made by an older Gradatim .* Permission denied.* Or read a copy of it"):
+        Library(answered)
 
 
 @pytest.mark.parametrize("write", [False, True])

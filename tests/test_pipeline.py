@@ -8,7 +8,7 @@ import pytest
 import gradatim as gr
 from gradatim import planning
 from gradatim.config import BudgetSettings, PriceSettings
-from gradatim.errors import GradatimError, LimitError, UsageError
+from gradatim.errors import GradatimError, LimitError, SetupError, UsageError
 from gradatim.pipeline import STAGES
 from gradatim.pipeline import run as run_all
 from pools import question, write_pool, write_rows
@@ -160,6 +160,21 @@ def test_faults_of_the_prm_stop_before_the_draw(monkeypatch):
             with pytest.raises(GradatimError, match="PRM could not score all"):
                 gr.run(config(server))
         assert results(gr.run(config(server)), "export")[0].rows == 15
+
+
+def test_a_prm_that_cannot_be_used_stops_a_run_before_anything_is_paid_for():
+    """A key that is not set or a program that is not there is said before the base model is asked."""
+    from gradatim.config import PrmSettings
+
+    with mock() as server:
+        lacking = {
+            "GRADATIM_NO_SUCH_KEY": PrmSettings(model="prm", base_url=server.url, api_key_env="GRADATIM_NO_SUCH_KEY"),
+            "no-such-engine": PrmSettings(model="org/prm", serve="vllm", serve_command=["no-such-engine"]),
+        }
+        for said, prm in lacking.items():
+            with pytest.raises(SetupError, match=said):
+                run_all(config(server, prm=prm), until="grade")
+        assert server.stats().requests == 0
 
 
 def test_missing_chains_are_an_error_after_the_files_are_written(folder):

@@ -125,3 +125,13 @@ def test_the_command_prints_the_interval(folder):
     assert row["questions"] == 20
     assert row["tokens from"] < row["tokens (about)"] < row["tokens to"]
     assert row["cost from"] < row["cost (about)"] < row["cost to"]
+
+
+def test_a_part_is_planned_without_what_the_rest_needs(folder):
+    """`run --dry-run --until grade` plans four stages where no teacher is set, as `run --until grade` runs them."""
+    write_pool(folder / "pool.jsonl", 20)
+    (folder / "gradatim.toml").write_text('[models.base]\nmodel = "m"\nbase_url = "http://127.0.0.1:9/v1"\n')
+    assert called("ingest", "pool.jsonl").code == 0
+    ended = called("run", "--dry-run", "--until", "grade", "--json")
+    assert ended.code == 0, ended
+    assert [row["stage"] for row in json.loads(ended.out)] == ["ingest", "attempt", "verify", "grade"]

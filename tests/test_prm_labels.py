@@ -82,6 +82,16 @@ def test_the_last_word_that_is_a_label_decides():
     assert "neither 'correct' nor 'incorrect'" in score(RIGHT, *judged, last=True)
 
 
+def test_a_label_that_is_announced_decides():
+    """What stands behind a colon or brace comes before what is said afterwards; the last of several does."""
+    yes = {"yes": 0.75, "no": 0.25}
+    after = plain(".", " There", " is", " no", " error", ".")
+    assert score(YES, *plain("Judgement", ":"), (" yes", yes), *after, last=True) == 0.75
+    assert score(YES, *plain("Judgement", ": **"), ("yes", yes), *plain("**"), *after, last=True) == 0.75
+    assert score(YES, *plain("\\boxed"), ("{yes", yes), *plain("}"), *after, last=True) == 0.75
+    assert score(YES, *plain("First", ":", " no", "Judgement", ":"), ("Ġyes", yes), *after, last=True) == 0.75
+
+
 def test_what_was_cut_off_has_not_decided():
     """An analysis that ended at its limit has no score, also where it holds a label; one token is no analysis."""
     rows = [*plain("there", " is"), (" no", {" no": 0.9, " yes": 0.1})]

@@ -31,6 +31,7 @@ def read(folder, prm):
         (f'{CHAT}kind = "critic"\nprompt = "{{prompt}}"\n', "prompt: it must hold {step}"),
         (f'{CHAT}kind = "critic"\nlabels = ["yes", "YES"]\n', "labels: 'yes' and 'YES' are not two different words"),
         (f'{CHAT}kind = "critic"\nlabels = ["yes"]\n', "labels"),
+        (f'{CHAT}kind = "critic"\nlabels = ["ok", "okay"]\n', "labels: one of 'ok' and 'okay' is how the other begins"),
         (f'{CHAT}kind = "critic"\nanalysis = -1\n', "analysis: a number of at least 0"),
         (f'{CHAT}kind = "critic"\nseparator = "x"\n', 'separator: it belongs to kind = "token-classification"'),
         (f'{CHAT}kind = "rlhflow"\nanalysis = 3\n', 'analysis: it belongs to kind = "critic"'),

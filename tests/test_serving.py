@@ -79,7 +79,7 @@ def test_a_server_is_used_and_then_gone(tmp_path, word, does):
         (
             ("--do", "renamed=x"),
             {"timeout": 1.5},
-            r"was not ready within 1.5 seconds: it lists x, not org/base: serve_args ",
+            r"cannot be used: it lists x, not org/base: serve_args ",
         ),
         (("--do", "orphans", "--do", "die=bad"), {}, r"did not start \(exit status 3\): RuntimeError: bad\. "),
     ],

@@ -152,7 +152,35 @@ def test_a_plan_counts_what_would_be_asked_further(tmp_path):
 
     assert (planned().note, planned().at_most) == ("12 answers are cut off, 12 kept", 0)
     more = planned(truncated="retry", truncated_max_tokens=50)
-    assert (more.note, more.to_do, more.at_most) == ("12 answers are cut off, 12 to be retried", 0, 12 * 50)
+    said = "12 answers are cut off, 12 to be retried (not in the estimate)"
+    assert (more.note, more.to_do, more.at_most) == (said, 0, 12 * 50)
+    # Each of the others may be cut off too. The estimate holds their further requests as far as there are such.
+    both = planned(truncated="retry", truncated_max_tokens=50, samples=2)
+    assert (both.to_do, both.at_most) == (12, 12 * (9 + 50) + 12 * 50)
+    with gr.Library(path, write=True) as library, gr.MockServer() as running:
+        retried = gr.AttemptSettings(max_tokens=9, truncated="retry", truncated_max_tokens=50)
+        done = gr.attempt(library, gr.Endpoint(name="m", base_url=running.url, probe=False), retried)
+    assert done.asked_further == 12
+    after = planned(truncated="retry", truncated_max_tokens=50, samples=2)
+    assert (after.at_most, after.tokens) == (12 * (9 + 50), both.tokens + done.prompt_tokens + done.completion_tokens)
+    assert planned(samples=2).tokens == both.tokens
+
+
+def test_a_plan_bounds_what_teaching_asks_further(library):
+    """With `retry`, chains that are cut off cost up to the larger limit too, those that wait for it included."""
+    with server(library) as running:
+        model = ModelSettings(model="teacher", base_url=running.url)
+
+        def planned(**more):
+            chosen = gr.TeachSettings(max_tokens=5, tries=1, **more)
+            models = dict.fromkeys(("base", "teacher"), model)
+            sample = gr.SampleSettings(name="d", size=15)
+            return planning.plan(gr.Config(library=str(library.path), models=models, sample=sample, teach=chosen))[5]
+
+        questions = planned().at_most // 5
+        assert planned(**RETRY).at_most == questions * (5 + LARGE)
+        assert teach(library, running, max_tokens=5, tries=1).asked == questions
+        assert (planned().at_most, planned(**RETRY).at_most) == (0, questions * LARGE)
 
 
 def test_a_copy_brings_its_further_answers_home(tmp_path):
@@ -172,6 +200,22 @@ def test_a_copy_brings_its_further_answers_home(tmp_path):
             ):
                 assert library.all(sql) == other.all(sql) != []
             assert gr.verify(library).judged == 0
+
+
+def test_what_came_home_cut_off_is_judged_anew_when_it_is_retried(tmp_path):
+    """A verdict that a copy brings home counts as one of the checker's own round, so the whole answer gets its own."""
+    settings = {"sets": ["test"], "samples": 1, "max_tokens": 9}
+    cut, retried = gr.EvaluateSettings(**settings), gr.EvaluateSettings(**settings, **RETRY)
+    with held_library(tmp_path) as library, gr.MockServer(gr.MockSettings()) as running:
+        first, model = (gr.Endpoint(name=name, base_url=running.url, probe=False) for name in ("first", "m"))
+        gr.evaluate(library, first, cut)
+        gr.evaluate(library, first, retried)
+        absorbing.copy(library, tmp_path / "copy.db")
+        with gr.Library(tmp_path / "copy.db", write=True) as other:
+            gr.evaluate(other, model, cut)
+            absorbing.absorb(library, other, "m")
+        (done,) = gr.evaluate(library, model, retried)
+        assert (done.unjudged, done.undecided, done.cut_off.retried) == (0, {}, done.questions)
 
 
 def test_an_older_library_reads_as_it_did(tmp_path, monkeypatch):

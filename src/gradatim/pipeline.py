@@ -91,6 +91,9 @@ def _check(config: Config, stages: tuple[str, ...]) -> None:
     for stage, name in (("attempt", config.attempt.model), ("teach", config.teach.model)):
         if stage in stages:
             open_model(config.model(name))
+    if "grade" in stages and config.prm is not None:
+        # Here, since it is needed only when all attempts are paid for.
+        open_prm(config.prm, log=server_log(config, "prm")).close()
     if "curate" in stages and (config.teach.keep, config.curate.keep) == ("any", "correct"):
         raise UsageError(
             '[teach] keep = "any" counts wrong chains that [curate] keep = "correct" would drop. Set both alike.'

@@ -17,13 +17,14 @@ from gradatim.method.estimates import LEAST, Interval, Yield, total_of, total_to
 from gradatim.types import Role, content_id
 from gradatim.work.desk import Desk
 from gradatim.work.opening import price_of
+from gradatim.work.truncation import Furthers, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gradatim.config import Config
+    from gradatim.config import Config, ModelSettings
+    from gradatim.config.settings import Asking
     from gradatim.library.draws import Draw
-    from gradatim.models.budget import Price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class Planned:
     tokens: int | None = None
     """Estimated, prompt and completion, from this model's attempts so far; None where there are none."""
     at_most: int | None = None
-    """Completion tokens if every answer took all of `max_tokens`."""
+    """Completion tokens if every answer took all of `max_tokens`, and what is asked further all of its own limit."""
     cost: float | None = None
     """Of the estimated tokens, in the currency of the price."""
     tokens_low: int | None = None
@@ -51,21 +52,25 @@ class Planned:
     note: str = ""
 
 
-def plan(config: Config) -> list[Planned]:
-    """Return what `run` would do. Works without a library too."""
+def plan(config: Config, *, stages: int | None = None) -> list[Planned]:
+    """Return what `run` would do, in its first `stages` stages or all. Works without a library too.
+
+    What a later stage needs of the settings is not asked for.
+    """
     if not Path(config.library).exists():
-        return _from_nothing(config)
+        return _from_nothing(config)[:stages]
     with Library(config.library) as library:
-        return [
-            _ingest(library, config),
-            _attempt(library, config),
-            _verify(library),
-            _grade(library, config),
-            _sample(library, config),
-            _teach(library, config),
-            _curate(library, config),
-            _export(config),
+        planners: list[Callable[[], Planned]] = [
+            lambda: _ingest(library, config),
+            lambda: _attempt(library, config),
+            lambda: _verify(library),
+            lambda: _grade(library, config),
+            lambda: _sample(library, config),
+            lambda: _teach(library, config),
+            lambda: _curate(library, config),
+            lambda: _export(config),
         ]
+        return [planned() for planned in planners[:stages]]
 
 
 def _from_nothing(config: Config) -> list[Planned]:
@@ -115,19 +120,26 @@ def _attempt(library: Library, config: Config) -> Planned:
         done=done,
         to_do=wanted - done,
         unit="attempts",
-        at_most=(wanted - done) * config.attempt.max_tokens + further * (config.attempt.truncated_max_tokens or 0),
+        at_most=_most(config.attempt, wanted - done, further),
         note=_cut_off(cut, config.attempt.truncated),
     )
-    pilot = _pilot(library, Role.BASE, chosen.model, price_of(chosen))
+    pilot = _pilot(library, Role.BASE, chosen, config.attempt)
     return _costed(planned, pilot, wanted - done, lambda values: total_of(values, wanted - done))
 
 
+def _most(asking: Asking, requests: int, further: int) -> int:
+    """Return what so many first requests and so many further ones write at most: each first may need a further one."""
+    larger = 0 if asking.truncated == "keep" else asking.truncated_max_tokens or 0
+    return requests * (asking.max_tokens + larger) + further * larger
+
+
 def _cut_off(cut: furthers.CutOff, what: str) -> str:
-    """Say how many answers are cut off, and what is to become of them; the estimate does not hold what that costs."""
+    """Say how many answers are cut off, and what is to become of them."""
     if not cut.still:
         return ""
     words = {"keep": "kept", "continue": "to be continued", "retry": "to be retried"}[what]
     further = f", {cut.waiting} {words}" if cut.waiting else ""
+    further += " (not in the estimate)" if cut.waiting and what != "keep" else ""
     return f"{cut.still} answers are cut off{further}"
 
 
@@ -143,16 +155,21 @@ class _Pilot:
     costs: list[float] | None
 
 
-def _pilot(library: Library, role: Role, model: str, price: Price | None) -> _Pilot:
-    """Return what the last thousand answers of this model's newest setting took."""
+def _pilot(library: Library, role: Role, chosen: ModelSettings, asking: Asking) -> _Pilot:
+    """Return what the last thousand answers of this model's newest setting took.
+
+    With their further requests, where such are to be made.
+    """
+    price = price_of(chosen)
+    written, table = ("completion_tokens", "attempt") if asking.truncated == "keep" else ("written_tokens", "answer")
     # Last by question, which an index finds at once: the newest by key would be looked for among all.
     sql = (
-        "SELECT avg(prompt_tokens), avg(completion_tokens), avg(min(coalesce(cached_tokens, 0), prompt_tokens)) FROM "
-        "(SELECT * FROM attempt WHERE setting = ? ORDER BY question DESC, sample DESC LIMIT 1000) "
-        "WHERE prompt_tokens IS NOT NULL AND completion_tokens IS NOT NULL GROUP BY question"
+        f"SELECT avg(prompt_tokens), avg({written}), avg(min(coalesce(cached_tokens, 0), prompt_tokens)) FROM "
+        f"(SELECT * FROM {table} WHERE setting = ? ORDER BY question DESC, sample DESC LIMIT 1000) "
+        f"WHERE prompt_tokens IS NOT NULL AND {written} IS NOT NULL GROUP BY question"
     )
     for setting in reversed(attempts.settings(library, role)):
-        if setting.model == model and (rows := library.all(sql, (setting.pk,))):
+        if setting.model == chosen.model and (rows := library.all(sql, (setting.pk,))):
             costs = None
             if price is not None:
                 cached = price.input if price.cached_input is None else price.cached_input
@@ -217,11 +234,11 @@ def _sample(library: Library, config: Config) -> Planned:
 
 def _teach(library: Library, config: Config) -> Planned:
     chosen = config.model(config.teach.model)
-    pilot = _pilot(library, Role.TEACHER, chosen.model, price_of(chosen))
+    pilot = _pilot(library, Role.TEACHER, chosen, config.teach)
     there = [one for one in draws.draws(library) if one.name == config.sample.name]
     if not there:
         size = config.sample.size
-        most = round(size * (1 + config.sample.reserve)) * config.teach.tries * config.teach.max_tokens
+        most = _most(config.teach, round(size * (1 + config.sample.reserve)) * config.teach.tries, 0)
         planned = Planned(stage="teach", done=0, to_do=size, unit="chains", at_most=most)
         costed = _costed(planned, pilot, size, lambda _: None)
         return replace(costed, note="as if every answer became a chain" if pilot.tokens else costed.note)
@@ -234,7 +251,11 @@ def _teach(library: Library, config: Config) -> Planned:
         done=desk.chains(),
         to_do=missing,
         unit="chains",
-        at_most=sum(desk.may_be_asked(level) for level in there[0].quotas) * config.teach.max_tokens,
+        at_most=_most(
+            config.teach,
+            sum(map(desk.may_be_asked, there[0].quotas)),
+            sum(map(desk.waiting_of, there[0].quotas)),
+        ),
         note=f"{yield_:.0%} of {answers} answers became chains so far" if answers else "",
     )
     return _costed(planned, pilot, missing / yield_, lambda values: total_to_reach(levels, values))
@@ -246,7 +267,9 @@ def _books(library: Library, config: Config, draw: Draw, model: str) -> tuple[li
     text = attempts.sampling_text(sampling)
     nobody = attempts.Setting(pk=-1, id="", role=Role.TEACHER, model=model, sampling=text)
     setting = _setting(library, Role.TEACHER, model, text) or nobody
-    desk = Desk(library, draw, setting, sampling, config.teach, config.curate)
+    what, limit = config.teach.truncated, config.teach.truncated_max_tokens
+    further = None if what == "keep" else Furthers(Policy(what=what, max_tokens=limit or 0, way=None))
+    desk = Desk(library, draw, setting, sampling, config.teach, config.curate, further)
     desk.open_books()
     levels = [
         Yield(

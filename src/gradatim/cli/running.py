@@ -48,8 +48,7 @@ def run(start: Start, /, until: str | None, dry_run: bool, allow_missing: bool, 
                 one.based_on,
                 one.note,
             )
-            for one in planning.plan(config)
-            if pipeline.STAGES.index(one.stage) <= last
+            for one in planning.plan(config, stages=last + 1)
         ]
         tokens = ("tokens (about)", "tokens from", "tokens to", "written at most")
         cost = ("cost (about)", "cost from", "cost to", "questions")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import zstandard
+    from gradatim.zstd import ZstdDecompressor
 
 Stream: TypeAlias = "io.BufferedReader[Any]"
 """Uncompressed bytes, buffered, with `peek`."""
@@ -45,10 +45,10 @@ class _ZstdFile(io.RawIOBase):
         self._ready = memoryview(b"")
 
     @staticmethod
-    def _new_frame() -> zstandard.ZstdDecompressionObj:
-        import zstandard  # noqa: PLC0415 - loaded only for a .zst file
+    def _new_frame() -> ZstdDecompressor:
+        from gradatim.zstd import ZstdDecompressor  # noqa: PLC0415 - loaded only for a .zst file
 
-        return zstandard.ZstdDecompressor().decompressobj()
+        return ZstdDecompressor()
 
     def readable(self) -> bool:
         return True
@@ -115,7 +115,7 @@ def readable(path: Path) -> Iterator[None]:
     except OSError as error:
         raise SetupError(f"{path} could not be read: {error.strerror or error}.") from error
     except Exception as error:
-        # Named by hand, because importing zstandard only to name its error costs every start of the program.
+        # Named by hand, because importing zstd only to name its error costs every start of the program.
         if type(error).__name__ != "ZstdError":
             raise
         raise UsageError(f"{path} is damaged: its zstd data cannot be read ({error}).") from error

@@ -1,7 +1,7 @@
 """Writing files that appear complete or not at all, and are the same bytes for the same rows.
 
 A file is written under a temporary name beside its target, flushed to the disk, and renamed. Nothing in it tells
-the time, the machine or the folder. The same bytes are promised for the same version of zlib, zstandard or pyarrow.
+the time, the machine or the folder. The same bytes are promised for the same version of zlib, zstd or pyarrow.
 """
 
 from __future__ import annotations
@@ -111,10 +111,10 @@ def _compressed(stream: _HashedFile, suffix: str) -> Iterator[_Sink]:
         ) as out:
             yield out
     elif suffix == ".jsonl.zst":
-        import zstandard  # noqa: PLC0415 - loaded only for a .zst file
+        from gradatim.zstd import CompressionParameter, ZstdFile  # noqa: PLC0415 - loaded only for a .zst file
 
-        compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True)
-        with compressor.stream_writer(cast("IO[bytes]", stream), closefd=False) as out:
+        options = {CompressionParameter.compression_level: _ZSTD_LEVEL, CompressionParameter.checksum_flag: 1}
+        with ZstdFile(cast("IO[bytes]", stream), "wb", options=cast("dict[int, int]", options)) as out:
             yield out
     else:
         yield stream

@@ -74,7 +74,8 @@ def absorb(library: Library, other: Library, model: str) -> None:
 def _checkers(library: Library, other: Library) -> dict[int, int]:
     """Return the library's key for each of the other's checkers; no round begins where it has the version."""
     found = {}
-    known = "SELECT max(pk) FROM checker WHERE name = ? AND version = ?"
+    # A round beside another one is for what was judged too early, which nothing that comes home was.
+    known = "SELECT max(pk) FROM checker WHERE name = ? AND version = ? AND further_of IS NULL"
     for pk, name, version in other.all("SELECT pk, name, version FROM checker ORDER BY round"):
         key = library.value(known, (name, version))
         found[pk] = verdicts.ensure_checker(library, name, version) if key is None else int(key)

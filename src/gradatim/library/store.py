@@ -66,10 +66,10 @@ class Library:
             raise LibraryError(
                 f"There is no library at {self.path}. Make one with: gradatim --library {self.path} ingest POOL"
             )
-        if write or version != len(MIGRATIONS):
+        if write:
             self._open_writer()
-        if not write:
-            self._close_writer()
+        elif version != len(MIGRATIONS):
+            self._bring_up_to_date()
         self._reader = self._opened(_open_reader)
 
     def _register(self) -> None:
@@ -78,6 +78,19 @@ class Library:
             if self._file is None:
                 self._file = _identity(self.path)
                 _open_files[self._file] += 1
+
+    def _bring_up_to_date(self) -> None:
+        """Give a reader's file what it lacks. Raises `LibraryError` saying that this is what failed."""
+        try:
+            self._open_writer()
+        except LibraryError as error:
+            # That reading works beside a writer does not hold here.
+            why = str(error).partition("; reading")[0].rstrip(".")
+            raise LibraryError(
+                f"{self.path} was made by an older Gradatim and is brought up to date when it is first opened, also "
+                f"for reading. That failed: {why}. Or read a copy of it, in a folder that can be written."
+            ) from error
+        self._close_writer()
 
     def _open_writer(self) -> None:
         """Take the lock, make the file if there is none, and bring it up to date."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-import zstandard
+from gradatim.zstd import ZstdCompressor, ZstdError, decompress, get_frame_info
 
 _WORTH_IT = 160
 """Below this many bytes zstd saves nothing worth its time (measured on GSM8K answers)."""
@@ -19,7 +19,7 @@ def pack(text: str) -> str | bytes:
     """Return `text` as it is stored: the same text, or a zstd frame where that is smaller."""
     raw = text.encode("utf-8", "surrogatepass")
     if len(raw) >= _WORTH_IT or len(raw) != len(text):
-        packed = _compressor().compress(raw)
+        packed = _compressor().compress(raw, ZstdCompressor.FLUSH_FRAME)
         if len(packed) < len(raw) or not _storable(text):
             return packed
     return text
@@ -28,7 +28,10 @@ def pack(text: str) -> str | bytes:
 def unpack(stored: str | bytes | None) -> str:
     """Return the text that `pack` was given."""
     if isinstance(stored, bytes):
-        return _decompressor().decompress(stored, max_output_size=_LIMIT).decode("utf-8", "surrogatepass")
+        # Every frame of ours says its size.
+        if (get_frame_info(stored).decompressed_size or 0) > _LIMIT:
+            raise ZstdError("a text in the library says that it is larger than any that was put there")
+        return decompress(stored).decode("utf-8", "surrogatepass")
     return stored or ""
 
 
@@ -41,16 +44,9 @@ def _storable(text: str) -> bool:
     return True
 
 
-def _compressor() -> zstandard.ZstdCompressor:
+def _compressor() -> ZstdCompressor:
     """One per thread: the object is not safe to share."""
     if not hasattr(_local, "compressor"):
-        _local.compressor = zstandard.ZstdCompressor(level=_LEVEL)
-    compressor: zstandard.ZstdCompressor = _local.compressor
+        _local.compressor = ZstdCompressor(level=_LEVEL)
+    compressor: ZstdCompressor = _local.compressor
     return compressor
-
-
-def _decompressor() -> zstandard.ZstdDecompressor:
-    if not hasattr(_local, "decompressor"):
-        _local.decompressor = zstandard.ZstdDecompressor()
-    decompressor: zstandard.ZstdDecompressor = _local.decompressor
-    return decompressor

@@ -1,8 +1,8 @@
 """A critic: any chat model that is asked of each step whether it is right, and answers yes or no.
 
 For domains that have no process reward model. The score is P(yes) / (P(yes) + P(no)) at one token: the first of the
-answer; or, where the model may write an analysis first, as GenPRM and ThinkPRM do, the last that is a label. What such
-a critic is worth, nobody has measured for your model and questions: `gradatim calibrate` does.
+answer; or, where the model may write an analysis first, as GenPRM and ThinkPRM do, the last label that is announced.
+What such a critic is worth, nobody has measured for your model and questions: `gradatim calibrate` does.
 
 Left out, of GenPRM: running the programs that it writes; of both: several votes, and answers that we begin for them.
 """

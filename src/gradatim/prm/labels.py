@@ -29,6 +29,10 @@ _SHOWN = 5
 _AROUND = string.punctuation + string.whitespace + "▁Ġ"
 _BLANKS = str.maketrans("▁ĠĊ", "   ")
 """Blanks and line ends as some servers write them."""
+_LEAD = 8
+"""Tokens before a label that are looked at for what announces it."""
+_QUIET = string.whitespace + "*_`\"'($"
+"""What may stand between a label and the colon that announces it."""
 _ROUNDING = 0.01
 """How far above 0 a log probability may be."""
 
@@ -67,7 +71,7 @@ class Read:
 
 
 def read_label(body: bytes, labels: Labels, server: str, *, last: bool = False) -> Read | Fault:
-    """Return the score in a chat answer: at its first token, or with `last` at the last of its words that is a label.
+    """Return the score in a chat answer: at its first token, or with `last` at the label that decides.
 
     With `last` an answer that was cut off at its limit has no score, whatever it said: what decides comes last, and
     "there is no" is a label too. A fault: `bad_json`, `server_error`. Raises `SetupError` where there are no log
@@ -91,13 +95,25 @@ def read_label(body: bytes, labels: Labels, server: str, *, last: bool = False) 
 
 
 def _last_label(rows: Sequence[Mapping[str, Any]], labels: Labels) -> Mapping[str, Any]:
-    """Return the last token that is a label and a word: not the end of `in|correct` nor the beginning of `no|thing`."""
+    """Return the token that decides: the last label that stands behind a colon or brace; without one, the last label.
+
+    So `Judgement: yes. There is no error` says yes. A label is a word: not the end of `in|correct` nor the beginning
+    of `no|thing`.
+    """
     texts = ["", *(row["token"].translate(_BLANKS) for row in rows), ""]
-    for place in range(len(rows), 0, -1):
-        before, token, after = texts[place - 1 : place + 2]
-        if labels.which(token) and not _one_word(before, token) and not _one_word(token, after):
+    found = [
+        place
+        for place in range(1, len(rows) + 1)
+        if labels.which(texts[place])
+        and not _one_word(texts[place - 1], texts[place])
+        and not _one_word(texts[place], texts[place + 1])
+    ]
+    for place in reversed(found):
+        lead = ("".join(texts[max(0, place - _LEAD) : place]) + texts[place]).rstrip(_AROUND)
+        before = lead[: len(lead) - len(_word(texts[place]))].rstrip(_QUIET)
+        if before.endswith((":", "{")):
             return rows[place - 1]
-    return rows[-1]
+    return rows[found[-1] - 1] if found else rows[-1]
 
 
 def _one_word(left: str, right: str) -> bool:

@@ -176,10 +176,14 @@ class Server:
                 odd_until = odd_until or time.monotonic() + _ODD_SECONDS
             if time.monotonic() > (min(until, odd_until) if odd else until):
                 life.end()
-                what = odd or self._said(telling_line(self.serving.log))
-                hint = "" if odd else ". Where it only needs longer, raise start_timeout"
-                raise SetupError(f"{self._server} was not ready within {self.serving.timeout:g} seconds: {what}{hint}")
+                raise SetupError(f"{self._server} {f'cannot be used: {odd}' if odd else self._late()}")
         return False
+
+    def _late(self) -> str:
+        return (
+            f"was not ready within {self.serving.timeout:g} seconds: {self._said(telling_line(self.serving.log))}. "
+            "Where it only needs longer, raise start_timeout"
+        )
 
     def _is_other(self, life: Life) -> str:
         """Say what answers in its place: something that took the port, or a server with another name or a key."""

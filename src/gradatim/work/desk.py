@@ -132,20 +132,18 @@ class Desk:
                 self._next[question] = max(self._next[question], row[4] + 1)
         never = draws.undrawable(self.library)
         under_way = batches.under_way(self.library, self.setting).keys()
+        # Once for all: an evaluation set, or what was excluded, can be large.
+        closed = done | held.keys() | through | never | under_way
         for level, order in draws.items(self.library, self.draw).items():
             self._level_of.update(dict.fromkeys(order, level))
             away = under_way & set(order) - done - held.keys() - never
             self._away |= away
-            open_ = [one for one in order if one not in done | held.keys() | through | cut.keys() | never | under_way]
+            open_ = [one for one in order if one not in closed and one not in cut]
             self._levels[level] = _Level(
                 quota=self.draw.quotas.get(level, 0),
                 order=deque(one for one in open_ if not self._tried[one]),
                 again=deque(one for one in open_ if 0 < self._tried[one] < self._tries),
-                further=deque(
-                    (one, cut[one])
-                    for one in order
-                    if one in cut and one not in done | held.keys() | through | never | under_way
-                ),
+                further=deque((one, cut[one]) for one in order if one in cut and one not in closed),
                 chains=sum(one in done and one not in never for one in order),
                 held=sum(one in held and one not in done and one not in never for one in order),
                 away=len(away),
@@ -174,6 +172,12 @@ class Desk:
             return 0
         own = self._levels[level]
         return len(own.order) * self._tries + sum(self._tries - self._tried[one] for one in own.again)
+
+    def waiting_of(self, level: int) -> int:
+        """How many answers of one level were cut off and may get a further request."""
+        if level not in self._levels or not self._has_work(self._levels[level]):
+            return 0
+        return len(self._levels[level].further)
 
     def held_of(self, level: int) -> int:
         """Answers of one level that could not be judged."""

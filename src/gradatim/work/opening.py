@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
@@ -106,7 +107,13 @@ def _engines(settings: ModelSettings | PrmSettings, path: str, extra: tuple[str,
 
 
 def _server(settings: ModelSettings | PrmSettings, engines: Engines, log: Path | None) -> Server:
-    engines.command(0)  # so that an engine that is not there is found out before any work
+    # So that an engine that is not there is found out before any work.
+    program = engines.command(0)[0]
+    if shutil.which(program) is None:
+        raise SetupError(
+            f"serve_command: there is no program {program!r} that can be run; give the path of one, or a name on the "
+            "PATH"
+        )
     return Server(
         Serving(
             name=settings.model,
