@@ -319,6 +319,17 @@ def test_what_the_probe_took_stands_in_the_ledger(tmp_path):
         assert library.value("SELECT count(*) FROM reservation") == 0
 
 
+def test_what_the_probe_had_from_a_cache_is_paid_as_such(tmp_path):
+    """Tokens from a cache that costs more than none cost that, by the server's count; the books have its bill."""
+    price = gr.Price(input=1.0, cached_input=3.0, output=2.0)
+    with pool_library(tmp_path, 4) as library, gr.MockServer(gr.MockSettings(usage="random", seed=3)) as server:
+        gr.attempt(library, Endpoint(name="mock", base_url=server.url), gr.AttemptSettings(), price=price)
+        bill = server.stats().billed["mock"]
+        billed = price.pico(bill.prompt, bill.completion, bill.cached) / 1e12
+        assert library.value("SELECT sum(cached) FROM ledger WHERE why = 'probe'") > 0
+        assert library.value("SELECT sum(money) FROM ledger") == pytest.approx(billed)
+
+
 def test_a_run_that_cannot_succeed_spends_nothing(tmp_path):
     """A refused run leaves no fault and no attempt; the same run against a server that can goes on."""
     settings = gr.AttemptSettings(temperature=0.8, samples=3)

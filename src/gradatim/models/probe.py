@@ -65,6 +65,10 @@ class Tally:
 
     requests: int = 0
     prompt: int = 0
+    cached: int = 0
+    """The part of `prompt` that came from the server's cache, by its count."""
+    unknown: int = 0
+    """The part of `prompt` that no server counted."""
     completion: int = 0
     assumed: int = 0
     """The part of both that no server counted."""
@@ -76,6 +80,8 @@ class Tally:
         prompt, completion = prompt_bound(request.messages), request.sampling.max_tokens * choices
         self.assumed += (prompt if usage.prompt is None else 0) + (completion if usage.completion is None else 0)
         self.prompt += prompt if usage.prompt is None else usage.prompt
+        self.unknown += prompt if usage.prompt is None else 0
+        self.cached += 0 if usage.prompt is None else min(usage.cached or 0, usage.prompt)
         self.completion += completion if usage.completion is None else usage.completion
 
 

@@ -76,7 +76,10 @@ def _asked(endpoint: Endpoint, sampling: Sampling, at_once: int, budget: Budget 
     try:
         endpoint.known[sampling] = run_async(probe(endpoint, sampling, at_once=at_once, tally=tally))
     finally:
-        spent = budget.settle(reservation, Usage(prompt=tally.prompt, completion=tally.completion))
+        # A cache may cost more than none: what nobody counted is the dearer of the two.
+        dear = budget.price is not None and (budget.price.cached_input or 0.0) > budget.price.input
+        cached = tally.cached + (tally.unknown if dear else 0)
+        spent = budget.settle(reservation, Usage(prompt=tally.prompt, completion=tally.completion, cached=cached))
         if purse is not None and entry is not None:
             with purse.library.transaction() as connection:
                 ledger.pay(connection, entry, ledger.PROBE, replace(spent, assumed=tally.assumed))
