@@ -117,7 +117,6 @@ def checker():
 def test_hostile_pair(checker, text):
     """As answer and as reference, a hostile text is decided or undecided within the deadline and a second."""
     for reference, answer in (("5", text), (text, text + "+1")):
-        checker.compare(r"\tan^2(y)+1", r"\sec^2(y)")  # starts a worker, where the text before has ended it
         start = time.monotonic()
         results = dict(checker.check([Item(key=0, answer=rf"\boxed{{{answer}}}", reference=reference)]))
         assert time.monotonic() - start < DEADLINE + 1.0

@@ -109,10 +109,29 @@ def read(text: str) -> Shape:
 
 
 def _bare(text: str) -> str:
-    r"""Take off braces that only group: `{1,2}` is what is left of `\{1,2\}` or of a TeX group."""
-    while text.startswith("{") and _encloses(text, 1, 1):
-        text = text[1:-1].strip()
-    return text
+    r"""Take off braces that only group: `{1,2}` is what is left of `\{1,2\}` or of a TeX group.
+
+    Takes time linear in the text: where each bracket closes is found once for all of them.
+    """
+    if not text.startswith("{"):
+        return text
+    ends: dict[int, int] = {}
+    opened: list[int] = []
+    for piece in _PIECE.finditer(text):
+        mark = piece[0]
+        if mark in _OPEN or mark.startswith(r"\begin"):
+            opened.append(piece.start())
+        elif opened and (mark in _CLOSE or mark.startswith(r"\end")):
+            # What closes with more than one character is no brace.
+            ends[opened.pop()] = piece.end() if len(mark) == 1 else -1
+    start, end = 0, len(text)
+    while text.startswith("{", start) and ends.get(start) == end:
+        start, end = start + 1, end - 1
+        while start < end and text[start].isspace():
+            start += 1
+        while start < end and text[end - 1].isspace():
+            end -= 1
+    return text[start:end]
 
 
 def _encloses(text: str, opening: int, closing: int) -> bool:
